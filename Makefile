@@ -1,0 +1,66 @@
+# Everything starts here: `make` lists the targets.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: run
+run: .stamps/run ## start the whole platform on http://127.0.0.1:8080 (options: ARGS="--port 9000 --memory")
+	@exec $(BIN)/carillon dev $(ARGS)
+
+.PHONY: setup
+setup: .stamps/test .stamps/servers ## install all that the tests and benchmarks need
+
+.PHONY: test
+test: setup ## every test, with real RabbitMQ, MongoDB and Chromium
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: .stamps/test ## format, lint, types, imports, unit tests: seconds
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit tests/golden tests/docs tests/contract -m "not servers and not browser"
+
+.PHONY: format
+format: .stamps/test ## rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: setup ## benchmarks: a table and results/bench.json (options: ARGS="--only append --runs 3")
+	$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: clean
+clean: ## remove what the targets above made, except the data in .carillon
+	rm -rf .venv .stamps build results *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+.stamps/venv:
+	@echo "making the virtual environment in .venv"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Carillon needs Python 3.11 or newer: set PYTHON=")'
+	@$(PYTHON) -m venv .venv
+	@mkdir -p .stamps && touch $@
+
+.stamps/run: .stamps/venv pyproject.toml constraints.txt
+	@echo "installing Carillon (pip, about half a minute)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.stamps/test: .stamps/venv pyproject.toml constraints.txt
+	@echo "installing Carillon and what its tests need (pip, about a minute)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@ .stamps/run
+
+.stamps/servers: infra/local/install.sh
+	@sh infra/local/install.sh
+	@touch $@

@@ -1,0 +1,226 @@
+"""A real RabbitMQ node and a real mongod as child processes, on free loopback ports.
+
+Used by the tests, the benchmarks and `python -m infra.local`. Each server keeps its files in a
+folder of its own, can be stopped, killed and started again on the same port and files, and ends
+with the process that made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 20.0
+
+
+class ServerUnavailable(RuntimeError):
+    """A server's program is missing or did not come up; the message says what to install or read."""
+
+
+class Server(Protocol):
+    """One server process that a test may kill and bring back."""
+
+    url: str
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def mongod_binary() -> Path:
+    """The mongod on PATH, or the one that the test dependency carries in its wheel."""
+    if on_path := shutil.which("mongod"):
+        return Path(on_path)
+    # The package's own __init__ needs more of its family installed: find its folder, do not import it.
+    spec = importlib.util.find_spec("fiftyone")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        binary = Path(folder) / "db" / "bin" / "mongod"
+        if binary.exists():
+            binary.chmod(0o755)
+            return binary
+    raise ServerUnavailable("no mongod: run `make setup`, which installs it with the test extras")
+
+
+class _Process:
+    """A child process in its own process group, with its output in a log file."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.log = folder / f"{name}.log"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def spawn(self, command: list[str], env: dict[str, str] | None = None) -> None:
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env, start_new_session=True
+            )
+
+    def send(self, number: signal.Signals) -> None:
+        if self._child is not None and self._child.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._child.pid, number)
+
+    def end(self, number: signal.Signals) -> None:
+        if self._child is None:
+            return
+        self.send(number)
+        try:
+            self._child.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGKILL)
+            self._child.wait(STOP_TIMEOUT_S)
+        self._child = None
+
+    def wait_until(self, ready: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not ready():
+            if self._child is None or self._child.poll() is not None:
+                raise ServerUnavailable(f"{what} ended while starting; its output:\n{self._tail()}")
+            if time.monotonic() > deadline:
+                raise ServerUnavailable(f"{what} was not up after {START_TIMEOUT_S:.0f} s:\n{self._tail()}")
+            time.sleep(0.1)
+
+    def _tail(self) -> str:
+        return self.log.read_text(errors="replace")[-3000:]
+
+
+class RabbitServer:
+    """One RabbitMQ node with an epmd, a cookie and a database of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        if not RABBITMQ_SCRIPT.exists():
+            raise ServerUnavailable("no RabbitMQ: run `make setup`, or apt-get install rabbitmq-server")
+        self.port, self._dist_port, self._epmd_port = free_port(), free_port(), free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self._process = _Process(folder, "rabbitmq")
+        (folder / "enabled_plugins").write_text("[].\n")
+        (folder / "rabbitmq.conf").write_text("log.console.level = warning\nvm_memory_high_watermark.absolute = 2GB\n")
+        (folder / "env.conf").write_text("")
+        node = f"carillon-{self.port}@localhost"
+        self._env = os.environ | {
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": node,
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none",
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
+        }
+
+    def start(self) -> None:
+        self._process.spawn([str(RABBITMQ_SCRIPT)], self._env)
+        self._process.wait_until(self._answers, "RabbitMQ")
+
+    def stop(self) -> None:
+        self._process.end(signal.SIGTERM)
+        self._end_epmd()
+
+    def kill(self) -> None:
+        self._process.end(signal.SIGKILL)
+        self._end_epmd()
+
+    def _answers(self) -> bool:
+        """The AMQP port greets only once the node has booted; a bare connect is not enough."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as peer:
+                peer.sendall(b"AMQP\x00\x00\x09\x01")
+                peer.settimeout(2)
+                return bool(peer.recv(1))
+        except OSError:
+            return False
+
+    def _end_epmd(self) -> None:
+        # The node starts epmd as a daemon in a session of its own, so no signal of ours reaches it.
+        if epmd := shutil.which("epmd"):
+            subprocess.run([epmd, "-port", str(self._epmd_port), "-kill"], capture_output=True, check=False)
+
+
+class MongoServer:
+    """One mongod that is a replica set of one, as transactions need."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"mongodb://127.0.0.1:{self.port}/?replicaSet=rs0"
+        self._binary = mongod_binary()
+        self._process = _Process(folder, "mongod")
+        self._files = folder / "mongo"
+        self._files.mkdir()
+
+    def start(self) -> None:
+        self._process.spawn(
+            [str(self._binary), "--dbpath", str(self._files), "--port", str(self.port), "--bind_ip", "127.0.0.1",
+             "--replSet", "rs0", "--wiredTigerCacheSizeGB", "2", "--nounixsocket", "--quiet",
+             "--setParameter", "diagnosticDataCollectionEnabled=false"]
+        )  # fmt: skip
+        self._process.wait_until(self._is_primary, "mongod")
+
+    def stop(self) -> None:
+        self._process.end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._process.end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Freeze the server: its sockets stay open and nothing answers."""
+        self._process.send(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send(signal.SIGCONT)
+
+    def _is_primary(self) -> bool:
+        import pymongo
+        from pymongo.errors import OperationFailure, PyMongoError
+
+        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
+            "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=500
+        )
+        with contextlib.closing(client):
+            try:
+                hello = client.admin.command("hello")
+                if not hello.get("setName"):
+                    member = {"_id": 0, "host": f"127.0.0.1:{self.port}"}
+                    with contextlib.suppress(OperationFailure):
+                        client.admin.command("replSetInitiate", {"_id": "rs0", "members": [member]})
+                return bool(hello.get("isWritablePrimary"))
+            except PyMongoError:
+                return False
+
+
+@contextlib.contextmanager
+def running(make: Callable[[Path], Server]) -> Iterator[Server]:
+    """Starts one server in a throwaway folder and ends it, whatever happens between."""
+    folder = Path(tempfile.mkdtemp(prefix="carillon-"))
+    server = make(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)

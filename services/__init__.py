@@ -1,0 +1,1 @@
+"""One package per deployable; none imports another. `cli` is the one command, `carillon`."""

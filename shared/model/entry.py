@@ -1,0 +1,64 @@
+"""Entries: events at their places in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+Identity = tuple[str, str]
+"""(`source`, `id`): what makes an event the same event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event in the log. Never checked again: whoever made it checked the event."""
+
+    position: int
+    """1, 2, 3… in the log's total order, without gaps."""
+    version: int | None
+    """1, 2, 3… inside the stream of `subject`; None without a subject."""
+    source: str
+    id: str
+    type: str
+    subject: str | None
+    audience: tuple[str, ...]
+    final: bool
+    traceparent: str | None
+    """The creation context (W3C), as the event brought it or ingest made it."""
+    tracestate: str | None
+    appended_at: datetime
+    """When the persister took it in; UTC, millisecond resolution."""
+    event: bytes
+    """The CloudEvent as JSON without its audience: the `data` of its frame, encoded once."""
+
+    @property
+    def identity(self) -> Identity:
+        return self.source, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a log begins and ends."""
+
+    log_id: str
+    last: int
+    """The last position; 0 where the log is empty."""
+    floor: int = 0
+    """Positions at or below it have been trimmed by retention."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one read found."""
+
+    entries: Sequence[Entry]
+    through: int
+    """Every matching entry at or below this position has been returned by now."""
+    head: Head
+    """The log as it stood when the read began."""
+
+    @property
+    def at_head(self) -> bool:
+        """Whether the read reached the end of the log."""
+        return self.through >= self.head.last

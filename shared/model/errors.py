@@ -1,0 +1,99 @@
+"""Every error that crosses a module boundary.
+
+An adapter translates its driver's errors into these once; services never see a driver's own.
+"""
+
+from __future__ import annotations
+
+
+class CarillonError(Exception):
+    """The root of all errors that Carillon raises on purpose."""
+
+
+class InvalidInput(CarillonError):
+    """Something that came from outside breaks a rule.
+
+    Args:
+        field: the attribute, header, parameter or setting at fault.
+        problem: what is wrong with it and what was found, without repeating a whole body.
+        fix: what the sender should do instead.
+        reason: a short stable word for logs, metrics and dead letters.
+    """
+
+    reason = "invalid"
+
+    def __init__(self, field: str, problem: str, fix: str, *, reason: str | None = None) -> None:
+        super().__init__(f"{field}: {problem}; {fix}")
+        self.field, self.problem, self.fix = field, problem, fix
+        self.reason = reason or type(self).reason
+
+
+class InvalidEvent(InvalidInput):
+    """The bytes are not a CloudEvent that Carillon accepts."""
+
+    reason = "invalid-event"
+
+
+class EventTooLarge(InvalidEvent):
+    """The event is over the size limit."""
+
+    reason = "too-large"
+
+
+class VersionConflict(InvalidEvent):
+    """`expectedversion` names another version than the stream has."""
+
+    reason = "version-conflict"
+
+
+class InvalidCursor(InvalidInput):
+    """The text is not a cursor."""
+
+    reason = "invalid-cursor"
+
+
+class Unavailable(CarillonError):
+    """A backend does not answer now; the same call may succeed later.
+
+    Whether the call took effect is unknown, so callers repeat it with the same identity.
+    """
+
+    def __init__(self, backend: str, detail: str) -> None:
+        super().__init__(f"{backend} unavailable: {detail}")
+        self.backend, self.detail = backend, detail
+
+
+class BrokerUnavailable(Unavailable):
+    """The broker cannot be reached, or did not confirm in time."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("broker", detail)
+
+
+class LogUnavailable(Unavailable):
+    """The log's storage cannot be reached, or did not answer in time."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("log", detail)
+
+
+class FenceLost(CarillonError):
+    """Another writer has claimed the log since; this one must stop writing at once."""
+
+
+class AppendConflict(CarillonError):
+    """An entry of the batch breaks a unique index (identity, or version in its stream).
+
+    Nothing of the batch was stored. Plan it again from what the log holds now.
+    """
+
+
+class AppendRejected(CarillonError):
+    """The storage refuses this batch whatever the state of the log. Nothing of it was stored.
+
+    Some entry in it is poison: append one by one to find which.
+    """
+
+
+class LogGap(CarillonError):
+    """The log misses a position. It must never happen; nobody reads past it."""

@@ -1,0 +1,89 @@
+"""Every setting, read from `CARILLON_*`. docs/reference/settings.md describes each; a test checks that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.model.errors import InvalidInput
+
+MIN_SECRET_BYTES = 32
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"it needs at least {MIN_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
+
+
+class Settings(BaseSettings):
+    """Frozen once read. Names end in their unit."""
+
+    model_config = SettingsConfigDict(env_prefix="CARILLON_", frozen=True, extra="ignore")
+
+    # Backends
+    backends: Literal["rabbitmq-mongodb", "embedded"] = "rabbitmq-mongodb"
+    amqp_url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
+    mongo_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
+    mongo_database: str = Field("carillon", pattern=r"^[A-Za-z0-9_-]{1,40}$")
+    namespace: str = Field("carillon", pattern=r"^[A-Za-z0-9_.-]{1,60}$")
+    data_dir: Path | None = None
+    backend_timeout_s: Seconds = 2.0
+
+    # HTTP
+    host: str = "127.0.0.1"
+    port: int | None = Field(None, ge=0, le=65_535)
+    max_event_bytes: int = Field(256 * 1024, ge=1024, le=8 * 1024 * 1024)
+
+    # Producers and sessions
+    producer_keys: SecretStr = SecretStr("")
+    jwt_secret: Secret | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    session_secret: Secret | None = None
+    session_ttl_s: Seconds = 8 * 3600
+    cookie_secure: bool = True
+
+    # Persister
+    batch_max_events: int = Field(500, ge=1, le=5000)
+    batch_max_wait_ms: float = Field(10, ge=0, le=1000)
+    confirms_in_flight: int = Field(100, ge=1, le=1000)
+    lease_s: Seconds = 10.0
+
+    # Edge
+    routing: Literal["user-queues", "edge-queue"] = "user-queues"
+    heartbeat_s: float = Field(15.0, ge=0.1, le=300)
+    retry_ms: int = Field(2000, ge=0, le=60_000)
+    drain_s: float = Field(5.0, ge=0, le=600)
+    backlog_page_events: int = Field(200, ge=1, le=5000)
+    buffer_max_frames: int = Field(1000, ge=1, le=100_000)
+    buffer_max_bytes: int = Field(1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+
+    # Telling
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
+
+    @classmethod
+    def load(cls, **overrides: object) -> Self:
+        """Reads the environment. Raises `InvalidInput`, naming the variable, for a bad value."""
+        try:
+            return cls(**overrides)  # type: ignore[arg-type]  # values are checked by pydantic, here
+        except ValidationError as refused:
+            first = refused.errors(include_url=False, include_input=False)[0]
+            name = f"CARILLON_{str(first['loc'][0]).upper()}"
+            raise InvalidInput(name, first["msg"], "see docs/reference/settings.md", reason="invalid-setting") from None
+
+    def producers(self) -> dict[str, str]:
+        """API keys by producer name, from `name=key,name=key`. Raises `InvalidInput`."""
+        pairs = [pair.strip() for pair in self.producer_keys.get_secret_value().split(",") if pair.strip()]
+        producers = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        if len(producers) != len(pairs) or not all(producers.values()):
+            raise InvalidInput("CARILLON_PRODUCER_KEYS", "it is not a list of name=key", "write name=key,name2=key2")
+        return producers

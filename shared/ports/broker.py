@@ -1,0 +1,117 @@
+"""The broker: events in, confirmed and in order; entries out, to whoever holds one of their tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shared.model.entry import Entry
+from shared.model.event import Event
+
+DEAD_LETTER_BODY_LIMIT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One thing on the intake: perhaps an event, perhaps garbage."""
+
+    body: bytes
+    receipt: int
+    """What acknowledges it; rises with each arrival of one intake."""
+    redelivered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What could not be appended, kept whole for an operator to look at."""
+
+    body: bytes
+    reason: str
+    """A short stable word, such as `invalid-event`."""
+    detail: str
+    """The sentence that tells what was wrong, where, and what to do."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Intake(Protocol):
+    """What one active consumer receives from the durable queue of published events."""
+
+    async def batch(self, max_events: int, max_wait_s: float) -> Sequence[Arrival]:
+        """Waits for one arrival, then at most `max_wait_s` for up to `max_events` in all, in order.
+
+        Raises `BrokerUnavailable` once the consumer is gone; what was not acknowledged comes again.
+        """
+        ...
+
+    async def ack(self, through: Arrival) -> None:
+        """Takes this arrival and all before it off the queue. Raises `BrokerUnavailable`."""
+        ...
+
+
+class Feed(Protocol):
+    """A queue of this process's own, that receives the entries of the tags bound to it."""
+
+    async def bind(self, tags: Collection[str]) -> None:
+        """On return, every entry delivered from now on to one of `tags` arrives. Raises `BrokerUnavailable`."""
+        ...
+
+    async def unbind(self, tags: Collection[str]) -> None:
+        """Entries of these tags may stop arriving. Raises `BrokerUnavailable`."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the feed and drops its queue; safe to call twice, never raises."""
+        ...
+
+
+class Broker(Protocol):
+    """Promises.
+
+    - `publish` returns only when the event is stored durably; from then on it reaches the intake,
+      at least once, also after a crash of everything.
+    - Intake keeps the order of confirmed publishes of one publisher; what is redelivered comes
+      before what is newer. One consumer is active at a time, yet that is no lock: a paused one may
+      wake up, which is why the log has a fence.
+    - `deliver` hands entries to each feed in the order given. Repeats are allowed, gaps are not:
+      a feed that may have missed an entry is lost, and says so.
+
+    Every method raises `BrokerUnavailable` within a bounded time when the broker does not answer.
+    """
+
+    async def publish(self, event: Event) -> None:
+        """Stores the event for the persister. After an error, publish the same event again."""
+        ...
+
+    async def publish_raw(self, body: bytes, content_type: str) -> None:
+        """Stores bytes as any AMQP client could: nothing is checked before the persister."""
+        ...
+
+    def intake(self, prefetch: int) -> AbstractAsyncContextManager[Intake]:
+        """Consumes the queue of published events, as the active consumer or standing by."""
+        ...
+
+    async def park(self, letter: DeadLetter) -> None:
+        """Stores a dead letter durably."""
+        ...
+
+    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
+        """The oldest dead letters, left where they are."""
+        ...
+
+    async def deliver(self, entries: Sequence[Entry]) -> None:
+        """Hands the entries to the feeds bound to their tags; returns when all are confirmed."""
+        ...
+
+    async def open_feed(self, on_entry: Callable[[Entry], None], on_lost: Callable[[str], None]) -> Feed:
+        """Opens a feed with no tags bound.
+
+        `on_entry` is called for each entry, in order, and must not block. `on_lost` is called at
+        most once, with the reason, when the feed has ended by itself: entries may have been missed.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Returns when the broker answers."""
+        ...

@@ -1,0 +1,1 @@
+"""One trace from the publish to the browser, and logs that carry it."""
