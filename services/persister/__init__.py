@@ -1,0 +1,1 @@
+"""Consumes published events, appends them to the log, and dispatches the log to the edges."""

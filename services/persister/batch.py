@@ -1,0 +1,103 @@
+"""What becomes of a batch, decided before anything is written. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared.model.entry import Entry, Identity
+from shared.model.errors import InvalidEvent, VersionConflict
+from shared.model.event import Event
+from shared.ports.broker import Arrival, DeadLetter
+
+
+@dataclass(slots=True)
+class Sorted:
+    """Arrivals told apart: events, and what is none."""
+
+    events: list[Event] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the log already holds of a batch."""
+
+    last: int
+    positions: Mapping[Identity, int]
+    versions: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to append, what to park, and what to drop because the log has it already."""
+
+    entries: list[Entry] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    duplicates: list[Identity] = field(default_factory=list)
+
+
+def sort_arrivals(arrivals: Iterable[Arrival], max_bytes: int) -> Sorted:
+    """Checks each arrival at this boundary, since any AMQP client may publish."""
+    found = Sorted()
+    for arrival in arrivals:
+        try:
+            found.events.append(Event.from_json(arrival.body, max_bytes))
+        except InvalidEvent as refused:
+            found.dead.append(dead_letter(arrival.body, refused))
+    return found
+
+
+def plan_batch(events: Sequence[Event], known: Known, now: datetime) -> Plan:
+    """Gives each new event its position and version, in the order of arrival.
+
+    Duplicates, of the log or inside the batch, are dropped first: a repeated event is accepted
+    even where its `expectedversion` has been overtaken by its own first copy.
+    """
+    plan, seen, versions = Plan(), set(known.positions), dict(known.versions)
+    for event in events:
+        identity = (event.source, event.id)
+        if identity in seen:
+            plan.duplicates.append(identity)
+            continue
+        version = None if event.subject is None else versions.get(event.subject, 0) + 1
+        if event.expected_version is not None and version != event.expected_version + 1:
+            plan.dead.append(dead_letter(event.to_json(), _conflict(event, (version or 1) - 1)))
+            continue
+        seen.add(identity)
+        if version is not None and event.subject is not None:
+            versions[event.subject] = version
+        plan.entries.append(entry_of(event, known.last + len(plan.entries) + 1, version, now))
+    return plan
+
+
+def entry_of(event: Event, position: int, version: int | None, now: datetime) -> Entry:
+    """The event at its place."""
+    return Entry(
+        position=position,
+        version=version,
+        source=event.source,
+        id=event.id,
+        type=event.type,
+        subject=event.subject,
+        audience=event.tags,
+        final=event.is_final,
+        traceparent=event.traceparent,
+        tracestate=event.tracestate,
+        appended_at=now,
+        event=event.public_json(),
+    )
+
+
+def dead_letter(body: bytes, refused: InvalidEvent) -> DeadLetter:
+    """The body whole, with the reason beside it."""
+    return DeadLetter(body=body, reason=refused.reason, detail=str(refused), attributes={"field": refused.field})
+
+
+def _conflict(event: Event, version: int) -> VersionConflict:
+    return VersionConflict(
+        "expectedversion",
+        f"{event.expected_version} was expected, and the stream {event.subject!r} is at {version}",
+        "read the stream again and decide anew",
+    )

@@ -1,0 +1,86 @@
+"""Who is the active persister.
+
+The broker's single active consumer says who should be; the log's fence says who is. A process
+becomes active when the broker hands it something to append, or when the lease of the active one
+has run out: without the second, what a crashed persister had appended and acknowledged, but not
+dispatched, would wait for the next event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from shared.model.errors import FenceLost, Unavailable
+from shared.ports.broker import Broker
+from shared.ports.event_log import EventLog, Fence
+
+log = logging.getLogger(__name__)
+
+
+class Tenure:
+    """The time during which this process holds the fence, and how far it has appended."""
+
+    def __init__(self, event_log: EventLog, broker: Broker, owner: str, lease_s: float) -> None:
+        self._log, self._broker, self._owner, self._lease_s = event_log, broker, owner, lease_s
+        self._claiming = asyncio.Lock()
+        self._began = asyncio.Event()
+        self.fence: Fence | None = None
+        self.last = 0
+        self.appended = asyncio.Event()
+        """Set after each append: the dispatcher has something to do."""
+
+    async def take(self) -> Fence:
+        """The fence, claimed from whoever has it: the broker has made us the active consumer."""
+        async with self._claiming:
+            if self.fence is None:
+                self._begin(await self._log.claim(self._owner, self._lease_s, force=True))
+        assert self.fence is not None
+        return self.fence
+
+    async def held(self) -> Fence:
+        """Waits until this process is active."""
+        while self.fence is None:
+            await self._began.wait()
+        return self.fence
+
+    def end(self, fence: Fence, why: str) -> None:
+        """Forgets a fence that no longer holds, or about which nothing is certain."""
+        if self.fence == fence:
+            self.fence = None
+            self._began.clear()
+            log.warning("no longer the active persister: %s", why, extra={"epoch": fence.epoch})
+
+    def advanced(self, last: int) -> None:
+        """Tells that the log now ends at `last`."""
+        self.last = last
+        self.appended.set()
+
+    async def keep(self) -> None:
+        """Renews the lease while active, and claims the fence once nobody's lease runs. Never returns."""
+        while True:
+            try:
+                # Who cannot reach the broker cannot dispatch, and must not keep others from it.
+                await self._broker.ping()
+                await self._keep_once()
+            except Unavailable as trouble:
+                log.warning("cannot keep the lease: %s", trouble)
+            await asyncio.sleep(self._lease_s / 3)
+
+    async def _keep_once(self) -> None:
+        fence = self.fence
+        if fence is None:
+            async with self._claiming:
+                if self.fence is None:
+                    self._begin(await self._log.claim(self._owner, self._lease_s, force=False))
+            return
+        try:
+            await self._log.renew(fence, self._lease_s)
+        except FenceLost:
+            self.end(fence, "another persister is active")
+
+    def _begin(self, fence: Fence | None) -> None:
+        if fence is not None:
+            self.fence, self.last = fence, fence.last
+            self._began.set()
+            log.info("active persister", extra={"epoch": fence.epoch, "last": fence.last})

@@ -1,0 +1,156 @@
+"""The intake's consumer: batch -> plan -> one append -> acknowledge."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from opentelemetry.trace import SpanKind
+
+from services.persister.batch import Known, dead_letter, plan_batch, sort_arrivals
+from shared.model.errors import AppendConflict, AppendRejected, FenceLost, InvalidEvent, LogUnavailable, Unavailable
+from shared.telemetry import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from services.persister.tenure import Tenure
+    from shared.model.event import Event
+    from shared.model.settings import Settings
+    from shared.ports.broker import Arrival, Broker, DeadLetter, Intake
+    from shared.ports.event_log import EventLog, Fence
+
+log = logging.getLogger(__name__)
+
+# Enough to fill the next batch while one is being written, and no more than a crash may repeat.
+PREFETCH_BATCHES = 3
+# How soon a backend that did not answer is asked again; jittered, so that standbys do not march in step.
+RETRY_S = 0.5
+
+
+def pause_s() -> float:
+    """The wait before the next try."""
+    return random.uniform(RETRY_S / 2, RETRY_S * 1.5)
+
+
+class Writer:
+    """Moves what arrives on the intake into the log, for as long as the broker lets it."""
+
+    def __init__(self, broker: Broker, event_log: EventLog, tenure: Tenure, settings: Settings) -> None:
+        self._broker, self._log, self._tenure, self._settings = broker, event_log, tenure, settings
+
+    async def run(self) -> None:
+        """Consumes until cancelled; comes back by itself when the broker does."""
+        while True:
+            try:
+                async with self._broker.intake(self._settings.batch_max_events * PREFETCH_BATCHES) as intake:
+                    await self._consume(intake)
+            except Unavailable as trouble:
+                log.warning("intake interrupted: %s", trouble)
+            except FenceLost:
+                # Leaving the intake hands what is unacknowledged, and our place in the queue, to the other.
+                log.warning("intake left to the active persister")
+            await asyncio.sleep(pause_s())
+
+    async def _consume(self, intake: Intake) -> None:
+        size, wait_s = self._settings.batch_max_events, self._settings.batch_max_wait_ms / 1000
+        while True:
+            arrivals = await intake.batch(size, wait_s)
+            await self._persist(arrivals)
+            await intake.ack(arrivals[-1])
+
+    async def _persist(self, arrivals: Sequence[Arrival]) -> None:
+        """Returns once every arrival is in the log or parked; tries until the log answers.
+
+        Leaving the intake instead would count as a failed delivery of each arrival, and an outage
+        of the log would in the end park healthy events.
+        """
+        found = sort_arrivals(arrivals, self._settings.max_event_bytes)
+        while True:
+            try:
+                fence = await self._tenure.take()
+                dead = found.dead + await self._append_under(fence, found.events)
+                break
+            except LogUnavailable as trouble:
+                log.warning("append interrupted: %s", trouble)
+                await asyncio.sleep(pause_s())
+        for letter in dead:
+            log.warning("dead letter: %s", letter.detail, extra={"reason": letter.reason})
+            await self._broker.park(letter)
+
+    async def _append_under(self, fence: Fence, events: Sequence[Event]) -> list[DeadLetter]:
+        try:
+            with _span(events):
+                return await self._append(fence, events)
+        except FenceLost:
+            self._tenure.end(fence, "another persister is active")
+            raise
+        except LogUnavailable:
+            # Whether it was stored is unknown; the next claim learns where the log really ends.
+            self._tenure.end(fence, "the log did not answer")
+            raise
+
+    async def _append(self, fence: Fence, events: Sequence[Event]) -> list[DeadLetter]:
+        """Appends what is new of these events; returns those that are poison."""
+        while events:
+            plan = plan_batch(events, await self._known(events), datetime.now(UTC))
+            try:
+                if plan.entries:
+                    await self._log.append(fence, plan.entries)
+                    self._tenure.advanced(plan.entries[-1].position)
+            except AppendConflict as conflict:
+                # An append whose outcome was unknown has taken effect: look again.
+                log.info("planning the batch anew: %s", conflict)
+                self._tenure.last = (await self._log.head()).last
+            except AppendRejected as rejected:
+                return await self._append_one_by_one(fence, events, rejected)
+            else:
+                return plan.dead
+        return []
+
+    async def _append_one_by_one(
+        self, fence: Fence, events: Sequence[Event], rejected: AppendRejected
+    ) -> list[DeadLetter]:
+        """Finds the poison in a batch that the storage refuses, so that its neighbours persist."""
+        if len(events) == 1:
+            refused = InvalidEvent("event", f"the log refuses it ({rejected})", "look at its data", reason="rejected")
+            return [dead_letter(events[0].to_json(), refused)]
+        return [letter for event in events for letter in await self._append(fence, [event])]
+
+    async def _known(self, events: Sequence[Event]) -> Known:
+        subjects = {event.subject for event in events if event.subject is not None}
+        positions, versions = await asyncio.gather(
+            self._log.positions({(event.source, event.id) for event in events}),
+            self._log.versions(subjects),
+        )
+        return Known(self._tenure.last, positions, versions)
+
+
+@contextmanager
+def _span(events: Sequence[Event]) -> Iterator[None]:
+    """One root span a batch, linked to the creation context of each event in it."""
+    if not tracing.is_exporting() or not events:
+        yield
+        return
+    links = [link for event in events if (link := tracing.link_to(event.traceparent, event.tracestate))]
+    with (
+        tracing.tracer().start_as_current_span(
+            "process carillon.log",
+            context=tracing.context_of(None),
+            kind=SpanKind.CONSUMER,
+            links=links,
+            attributes={
+                "messaging.system": "rabbitmq",
+                "messaging.destination.name": "carillon.log",
+                "messaging.operation.type": "process",
+                "messaging.batch.message_count": len(events),
+            },
+        ),
+        tracing.tracer().start_as_current_span("insert", kind=SpanKind.CLIENT),
+    ):
+        yield
