@@ -1,0 +1,1 @@
+"""The event log in MongoDB: the only code that imports motor and pymongo."""

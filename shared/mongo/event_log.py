@@ -1,0 +1,295 @@
+"""The event log in MongoDB.
+
+`heads` holds one document that says where the log ends and who may write; `entries` holds one
+document a position; `checkpoints` one a follower. Appending moves the head and inserts the entries
+in one transaction, so that the compare-and-set on the head orders all writers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from itertools import islice
+from operator import itemgetter
+from typing import Any
+
+import pymongo
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import ASCENDING, DESCENDING, MongoClient, ReadPreference, ReturnDocument, WriteConcern
+from pymongo.client_session import ClientSession
+from pymongo.errors import DuplicateKeyError
+from pymongo.read_concern import ReadConcern
+
+from shared.model.entry import Entry, Head, Identity, Page
+from shared.model.errors import AppendConflict, AppendRejected, FenceLost, LogGap, LogUnavailable
+from shared.model.settings import Settings
+from shared.mongo.documents import Document, entry_document, entry_of, head_of
+from shared.mongo.schema import (
+    AUDIENCE_INDEX,
+    CHECKPOINTS,
+    ENTRIES,
+    HEAD_ID,
+    HEADS,
+    IDENTITY_INDEX,
+    STREAM_INDEX,
+    ensure_schema,
+)
+from shared.mongo.translation import translated, translated_append
+from shared.ports.event_log import Fence
+
+MAJORITY = WriteConcern("majority", j=True)
+# The server merges at most 200 index scans in order (internalQueryMaxScansToExplode); with more it
+# reads every entry of every tag and sorts them in memory. A reader of more tags is served in parts.
+MAX_MERGED_TAGS = 150
+# The driver gives up a little before we do, because its error says more than "no answer in time".
+DRIVER_SHARE_OF_TIMEOUT = 0.9
+# A read that meets a hole looks at the head again: retention may have trimmed under it, but not
+# faster than this many times.
+READ_ATTEMPTS = 3
+
+
+@asynccontextmanager
+async def open_event_log(settings: Settings) -> AsyncIterator[MongoEventLog]:
+    """The log of `settings.mongo_database`. Opening needs no server; the first call does."""
+    log = MongoEventLog(settings.mongo_url.get_secret_value(), settings.mongo_database, settings.backend_timeout_s)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+class MongoEventLog:
+    """See `shared.ports.event_log.EventLog` for the promises."""
+
+    def __init__(self, url: str, database: str, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._driver_timeout_s = timeout_s * DRIVER_SHARE_OF_TIMEOUT
+        milliseconds = int(self._driver_timeout_s * 1000)
+        self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+            url,
+            appname="carillon",
+            tz_aware=True,
+            serverSelectionTimeoutMS=milliseconds,
+            connectTimeoutMS=milliseconds,
+            timeoutMS=milliseconds,
+        )
+        self._database = self._client.get_database(
+            database,
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("majority"),
+            write_concern=MAJORITY,
+        )
+        self._heads = self._database[HEADS]
+        self._entries = self._database[ENTRIES]
+        self._checkpoints = self._database[CHECKPOINTS]
+        # One thread: a log has one writer, and a batch whose caller went away ends before the next.
+        self._appender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="append")
+        self._schema_is_ready = False
+        self._preparing = asyncio.Lock()
+
+    def close(self) -> None:
+        """Leaves the server; a running append ends by itself within its time."""
+        self._appender.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    async def head(self) -> Head:
+        async with self._bounded():
+            return await self._head()
+
+    async def claim(self, owner: str, lease_s: float, *, force: bool) -> Fence | None:
+        free = {"$or": [{"$eq": ["$owner", {"$literal": owner}]}, {"$lte": ["$lease_until", "$$NOW"]}]}
+        taken = {
+            "epoch": {"$add": ["$epoch", 1]},
+            "owner": {"$literal": owner},
+            "lease_until": _from_now(lease_s),
+        }
+        async with self._bounded():
+            head = await self._heads.find_one_and_update(
+                {"_id": HEAD_ID} if force else {"_id": HEAD_ID, "$expr": free},
+                [{"$set": taken}],
+                return_document=ReturnDocument.AFTER,
+            )
+        return Fence(head["epoch"], head["last"]) if head else None
+
+    async def renew(self, fence: Fence, lease_s: float) -> None:
+        async with self._bounded():
+            renewed = await self._heads.update_one(
+                {"_id": HEAD_ID, "epoch": fence.epoch}, [{"$set": {"lease_until": _from_now(lease_s)}}]
+            )
+        if not renewed.matched_count:
+            raise FenceLost(f"epoch {fence.epoch} is over")
+
+    async def append(self, fence: Fence, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        with translated_append():
+            documents = _documents(entries)
+            async with self._bounded():
+                is_mine = await asyncio.get_running_loop().run_in_executor(
+                    self._appender, self._append, fence.epoch, documents
+                )
+                head = None if is_mine else await self._heads.find_one({"_id": HEAD_ID})
+        if is_mine:
+            return
+        if head is None or head["epoch"] != fence.epoch:
+            raise FenceLost(f"epoch {fence.epoch} is over")
+        raise AppendConflict(f"the log ends at {head['last']}, the batch begins at {entries[0].position}")
+
+    def _append(self, epoch: int, documents: list[Document]) -> bool:
+        """Runs the whole transaction in this thread; False where the head is not as expected.
+
+        Not with Motor's own session: a cancelled caller would abort it from another thread while an
+        insert of it still runs, and a session belongs to one thread. It also saves three hops a batch.
+        """
+        client: MongoClient[Document] = self._client.delegate
+        database = client[self._database.name]
+
+        def move_head_and_insert(session: ClientSession) -> bool:
+            first, last = documents[0]["_id"], documents[-1]["_id"]
+            moved = database[HEADS].update_one(
+                {"_id": HEAD_ID, "epoch": epoch, "last": first - 1}, {"$set": {"last": last}}, session=session
+            )
+            if moved.matched_count:
+                database[ENTRIES].insert_many(documents, ordered=True, session=session)
+            return bool(moved.matched_count)
+
+        # with_transaction commits again after an unknown result and starts over after a transient
+        # error, until the time is up: https://www.mongodb.com/docs/manual/core/transactions-in-applications/
+        with pymongo.timeout(self._driver_timeout_s), client.start_session() as session:
+            return session.with_transaction(
+                move_head_and_insert, read_concern=ReadConcern("majority"), write_concern=MAJORITY
+            )
+
+    async def positions(self, identities: Collection[Identity]) -> Mapping[Identity, int]:
+        ids_by_source: dict[str, list[str]] = {}
+        for source, id_ in identities:
+            ids_by_source.setdefault(source, []).append(id_)
+        if not ids_by_source:
+            return {}
+        # A branch a source: what is not in the log costs only keys of the index. One $in over sources
+        # and one over ids is faster with many sources, but finds every mixture of their ids, too.
+        wanted = {"$or": [{"source": source, "id": {"$in": ids}} for source, ids in ids_by_source.items()]}
+        async with self._bounded():
+            found = self._entries.find(wanted, {"source": 1, "id": 1}, hint=IDENTITY_INDEX, batch_size=len(identities))
+            return {(one["source"], one["id"]): one["_id"] for one in await found.to_list(len(identities))}
+
+    async def versions(self, subjects: Collection[str]) -> Mapping[str, int]:
+        if not subjects:
+            return {}
+        # In this shape the planner jumps from subject to subject (DISTINCT_SCAN), however long each stream.
+        last_of_each: list[Document] = [
+            {"$match": {"subject": {"$in": list(subjects)}}},
+            {"$sort": {"subject": DESCENDING, "version": DESCENDING}},
+            {"$group": {"_id": "$subject", "version": {"$first": "$version"}}},
+        ]
+        async with self._bounded():
+            found = self._entries.aggregate(last_of_each, hint=STREAM_INDEX, batchSize=len(subjects))
+            return {one["_id"]: one["version"] for one in await found.to_list(len(subjects))}
+
+    async def read(self, after: int, limit: int, tags: Collection[str] | None = None) -> Page:
+        for _ in range(READ_ATTEMPTS):
+            async with self._bounded():
+                # The head first: a query without its bound could return a later batch of one tag
+                # and not an earlier one of another that committed while the scans were merged.
+                head = await self._head()
+                documents = await self._between(after, head.last, limit, tags)
+            through = documents[-1]["_id"] if len(documents) >= limit else max(after, head.last)
+            if tags is not None or _is_whole(documents, max(after, head.floor), through):
+                return Page(list(map(entry_of, documents)), through, head)
+        raise LogGap(f"positions are missing between {max(after, head.floor)} and {through}")
+
+    async def _between(self, after: int, last: int, limit: int, tags: Collection[str] | None) -> list[Document]:
+        if last <= after:
+            return []
+        if tags is None:
+            return await self._found({"_id": {"$gt": after, "$lte": last}}, limit, hint="_id_")
+        distinct = iter(dict.fromkeys(tags))
+        parts = []
+        while some := list(islice(distinct, MAX_MERGED_TAGS)):
+            wanted = {"audience": {"$in": some}, "_id": {"$gt": after, "$lte": last}}
+            parts.append(await self._found(wanted, limit, hint=AUDIENCE_INDEX))
+        return parts[0] if len(parts) == 1 else _merged(parts, limit)
+
+    async def _found(self, wanted: Document, limit: int, hint: str) -> list[Document]:
+        cursor = self._entries.find(wanted, sort=[("_id", ASCENDING)], limit=limit, batch_size=limit, hint=hint)
+        return await cursor.to_list(limit)
+
+    async def checkpoint(self, name: str) -> int:
+        async with self._bounded():
+            found = await self._checkpoints.find_one({"_id": name})
+        return int(found["position"]) if found else 0
+
+    async def move_checkpoint(self, fence: Fence, name: str, position: int) -> None:
+        async with self._bounded():
+            if not await self._heads.find_one({"_id": HEAD_ID, "epoch": fence.epoch}, {"_id": 1}):
+                raise FenceLost(f"epoch {fence.epoch} is over")
+            # The second try tells a later epoch from two first moves that met.
+            if not (await self._moved(fence, name, position) or await self._moved(fence, name, position)):
+                raise FenceLost(f"epoch {fence.epoch} is over: a later one has moved {name!r}")
+
+    async def _moved(self, fence: Fence, name: str, position: int) -> bool:
+        """The epoch in the checkpoint holds off a writer that was paused after it looked at the head."""
+        try:
+            await self._checkpoints.update_one(
+                {"_id": name, "epoch": {"$lte": fence.epoch}},
+                {"$set": {"epoch": fence.epoch}, "$max": {"position": position}},
+                upsert=True,
+            )
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def _head(self) -> Head:
+        document: Any = await self._heads.find_one({"_id": HEAD_ID})
+        if document is None:
+            self._schema_is_ready = False
+            raise LogUnavailable("its head is missing: somebody dropped the database")
+        return head_of(document)
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        """Bounds a call in time, with what it waits for before it reaches the server."""
+        try:
+            with translated():
+                async with asyncio.timeout(self._timeout_s):
+                    await self._prepare()
+                    yield
+        except LogUnavailable:
+            # What answers next may be another, empty server.
+            self._schema_is_ready = False
+            raise
+
+    async def _prepare(self) -> None:
+        if self._schema_is_ready:
+            return
+        async with self._preparing:
+            if not self._schema_is_ready:
+                await ensure_schema(self._database)
+                self._schema_is_ready = True
+
+
+def _from_now(lease_s: float) -> Document:
+    """A time by the server's clock: those of two claimants may differ."""
+    return {"$add": ["$$NOW", timedelta(seconds=lease_s) // timedelta(milliseconds=1)]}
+
+
+def _documents(entries: Sequence[Entry]) -> list[Document]:
+    first = entries[0].position
+    if any(entry.position != first + index for index, entry in enumerate(entries)):
+        raise AppendRejected(f"the positions of the batch do not follow {first} one by one")
+    return list(map(entry_document, entries))
+
+
+def _merged(parts: list[list[Document]], limit: int) -> list[Document]:
+    """The first `limit` of several ordered lists, each position once."""
+    by_position = {document["_id"]: document for document in heapq.merge(*parts, key=itemgetter("_id"))}
+    return list(islice(by_position.values(), limit))
+
+
+def _is_whole(documents: Sequence[Document], after: int, through: int) -> bool:
+    """Whether the documents are exactly the positions above `after` up to `through`."""
+    return [document["_id"] for document in documents] == list(range(after + 1, through + 1))

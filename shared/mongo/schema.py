@@ -1,0 +1,39 @@
+"""Collections and indexes of the log, made when they are missing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from motor.motor_asyncio import AsyncIOMotorDatabase
+from pymongo import ASCENDING, IndexModel
+
+from shared.model.cursor import new_log_id
+from shared.mongo.documents import Document, HeadDocument
+
+ENTRIES, HEADS, CHECKPOINTS = "entries", "heads", "checkpoints"
+HEAD_ID = "head"
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+IDENTITY_INDEX, STREAM_INDEX, AUDIENCE_INDEX = "identity", "stream", "audience"
+
+INDEXES = (
+    IndexModel([("source", ASCENDING), ("id", ASCENDING)], name=IDENTITY_INDEX, unique=True),
+    IndexModel(
+        [("subject", ASCENDING), ("version", ASCENDING)],
+        name=STREAM_INDEX,
+        unique=True,
+        partialFilterExpression={"subject": {"$exists": True}},
+    ),
+    # The position after the tag: each tag's entries lie in order, and a read merges a few of these runs.
+    IndexModel([("audience", ASCENDING), ("_id", ASCENDING)], name=AUDIENCE_INDEX),
+)
+
+
+def _empty_head() -> HeadDocument:
+    return HeadDocument(_id=HEAD_ID, log_id=new_log_id(), epoch=0, owner=None, lease_until=LONG_AGO, last=0, floor=0)
+
+
+async def ensure_schema(database: AsyncIOMotorDatabase[Document]) -> None:
+    """Creates what is missing and leaves the rest; any number of processes may do so at once."""
+    await database[ENTRIES].create_indexes(list(INDEXES))
+    await database[HEADS].update_one({"_id": HEAD_ID}, {"$setOnInsert": _empty_head()}, upsert=True)
