@@ -1,0 +1,212 @@
+"""One open stream: backlog from the log, then live, with heartbeats, until somebody ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from opentelemetry.trace import SpanContext, SpanKind
+from quart.wrappers.response import ResponseBody
+
+from services.edge import frames
+from services.edge.frames import CloseReason, ResetReason
+from services.edge.handover import Handover, Offer
+from shared.model.errors import LogUnavailable
+from shared.telemetry import tracing
+
+if TYPE_CHECKING:
+    from services.edge.edge import Edge
+    from services.edge.sessions import Session
+    from shared.model.entry import Entry
+
+log = logging.getLogger(__name__)
+
+# One write to the socket carries at most about this much, so that a long backlog yields to others.
+WRITE_BYTES = 64 * 1024
+# How soon a log that did not answer is asked again; jittered over the connections that wait.
+READ_AGAIN_S = 1.0
+
+
+class Connection:
+    """What one client receives. Its callbacks never block; `stream` does all the waiting."""
+
+    def __init__(self, edge: Edge, session: Session, tags: frozenset[str], heartbeat_s: float) -> None:
+        self.id = new_connection_id()
+        self.session = session
+        self.tags = tags | {f"connection:{self.id}"}
+        self._edge, self._heartbeat_s = edge, heartbeat_s
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._handover: Handover | None = None
+        self._greeting = b""
+        self._closing: CloseReason | None = None
+        self._beat_due = self._wrote = self._started = False
+        self._is_bound = False
+        self._span_context: SpanContext | None = None
+        self._beat_timer = self._loop.call_later(heartbeat_s * random.uniform(0.5, 1), self._beat)
+        self._expiry_timer = self._loop.call_later(session.seconds_left(), self.close, CloseReason.SESSION_EXPIRED)
+
+    def begin(self, after: int, reset: ResetReason | None, *, behind: bool) -> None:
+        """Says where the stream starts; call once, after joining the fan-out."""
+        settings = self._edge.settings
+        self._handover = Handover(after, settings.buffer_max_frames, settings.buffer_max_bytes, behind=behind)
+        self._handover.bound(self._is_bound)
+        cursor = self._edge.cursor(after)
+        about: dict[str, object] = {"connection": self.id, "user": self.session.sub, "heartbeat_s": self._heartbeat_s}
+        self._greeting = frames.retry(settings.retry_ms) + frames.connected(cursor, about)
+        if reset is not None:
+            self._greeting += frames.reset(reset, cursor)
+
+    # What the fan-out calls.
+
+    def deliver(self, entry: Entry, frame: bytes) -> None:
+        """Takes one live entry."""
+        if self._handover is None or self._closing is not None:
+            return
+        offer = self._handover.offer(entry.position, frame)
+        if offer is Offer.KEPT:
+            if tracing.is_exporting():
+                self._trace(entry, replayed=False)
+            self._wake()
+        elif offer is Offer.OVERFLOW:
+            self.close(CloseReason.SLOW_READER)
+
+    def bound(self) -> None:
+        """The feed has all our tags."""
+        self._is_bound = True
+        if self._handover is not None:
+            self._handover.bound(True)
+            self._wake()
+
+    def interrupted(self) -> None:
+        """The feed is lost; the log tells what it would have brought."""
+        self._is_bound = False
+        if self._handover is not None:
+            self._handover.bound(False)
+
+    def close(self, reason: CloseReason) -> None:
+        """Ends the stream, with a last frame that says why. The first reason counts."""
+        if self._closing is None:
+            self._closing = reason
+            log.info("closing stream: %s", reason.word, extra={"connection": self.id})
+            self._wake()
+
+    # The stream itself.
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body of the response, one write at a time."""
+        assert self._handover is not None
+        self._started = True
+        yield self._greeting
+        while self._closing is None:
+            chunk = self._handover.take(WRITE_BYTES)
+            if chunk:
+                self._wrote = True
+                yield chunk
+            elif self._handover.must_read:
+                async for chunk in self._backlog(self._handover):
+                    self._wrote = True
+                    yield chunk
+            elif self._beat_due:
+                self._beat_due = False
+                yield frames.HEARTBEAT
+            else:
+                await self._woken()
+        yield frames.closing(self._closing, self._edge.reconnect_delay_ms(self._closing))
+
+    def end(self) -> None:
+        """Gives back all that the connection holds; safe to call twice."""
+        self._beat_timer.cancel()
+        self._expiry_timer.cancel()
+        self._edge.forget(self)
+
+    async def _backlog(self, handover: Handover) -> AsyncIterator[bytes]:
+        """One page of the log as chunks."""
+        after = handover.begin_read()
+        try:
+            page = await self._edge.read(after, self.tags)
+        except LogUnavailable as trouble:
+            log.info("backlog waits: %s", trouble, extra={"connection": self.id})
+            await self._woken(at_most_s=READ_AGAIN_S * random.uniform(0.5, 1.5))
+            return
+        if self._closing is not None:
+            return
+        chunk: list[bytes] = []
+        size = 0
+        for entry in page.entries:
+            if tracing.is_exporting():
+                self._trace(entry, replayed=True)
+            chunk.append(self._edge.encode(entry))
+            size += len(chunk[-1])
+            if size >= WRITE_BYTES:
+                yield b"".join(chunk)
+                chunk, size = [], 0
+        if chunk:
+            yield b"".join(chunk)
+        handover.end_read(page.through, at_head=page.at_head)
+
+    async def _woken(self, at_most_s: float | None = None) -> None:
+        self._waiter = self._loop.create_future()
+        timer = self._loop.call_later(at_most_s, self._wake) if at_most_s is not None else None
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _beat(self) -> None:
+        if not self._started:
+            # The client went between our joining and the first byte: nobody will iterate the body.
+            self.end()
+            return
+        if not self._wrote:
+            self._beat_due = True
+            self._wake()
+        self._wrote = False
+        self._beat_timer = self._loop.call_later(self._heartbeat_s, self._beat)
+
+    def _trace(self, entry: Entry, *, replayed: bool) -> None:
+        span = tracing.tracer().start_span(
+            "process user.{id}",
+            context=tracing.context_of(entry.traceparent, entry.tracestate),
+            kind=SpanKind.CONSUMER,
+            attributes={
+                "messaging.operation.type": "process",
+                "messaging.message.id": entry.id,
+                "carillon.position": entry.position,
+                "carillon.replayed": replayed,
+                "carillon.connection": self.id,
+            },
+        )
+        span.end()
+
+
+class EventStreamBody(ResponseBody):
+    """A connection as the body of a Quart response: however the response ends, the connection does."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._stream = connection.stream()
+
+    async def __aenter__(self) -> AsyncIterator[bytes]:
+        return self._stream
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._connection.end()
+
+
+def new_connection_id() -> str:
+    """Names one open response."""
+    return secrets.token_urlsafe(9)

@@ -1,0 +1,71 @@
+"""The bytes of an event stream. Pure.
+
+Source: WHATWG HTML, section 9.2 "Server-sent events", https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from enum import Enum
+
+HEARTBEAT = b":\n\n"
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+class CloseReason(Enum):
+    """Why the server ends a stream, and whether the client should come back by itself."""
+
+    DRAIN = "drain", True
+    SLOW_READER = "slow-reader", True
+    SESSION_EXPIRED = "session-expired", False
+    LOG_REPLACED = "log-replaced", True
+
+    def __init__(self, word: str, reconnect: bool) -> None:
+        self.word, self.reconnect = word, reconnect
+
+
+class ResetReason(Enum):
+    """Why a stream cannot go on from the cursor that the client holds."""
+
+    UNREADABLE = "unreadable-cursor"
+    OTHER_LOG = "other-log"
+    TRIMMED = "history-trimmed"
+    AHEAD = "cursor-ahead"
+
+
+def frame(event: str, data: bytes, cursor: str | None = None) -> bytes:
+    """One frame: `id` where a cursor is given, `event`, and `data` on as many lines as it has.
+
+    `event` and `cursor` hold no line ends and no NUL; the boundary has refused them.
+    """
+    head = f"id: {cursor}\nevent: {event}\ndata: " if cursor is not None else f"event: {event}\ndata: "
+    if b"\n" in data or b"\r" in data:
+        data = b"\ndata: ".join(_LINE_END.split(data))
+    return head.encode() + data + b"\n\n"
+
+
+def retry(delay_ms: int) -> bytes:
+    """How long the client shall wait before it reconnects."""
+    return b"retry: %d\n\n" % delay_ms
+
+
+def connected(cursor: str, about: dict[str, object]) -> bytes:
+    """The first event of each stream; its id lets a client resume that dropped before any other."""
+    return frame("connected", _json(about | {"cursor": cursor}), cursor)
+
+
+def reset(reason: ResetReason, cursor: str) -> bytes:
+    """History is gone: load what you show afresh; the stream goes on after `cursor`."""
+    return frame("reset", _json({"reason": reason.value, "cursor": cursor}), cursor)
+
+
+def closing(reason: CloseReason, delay_ms: int) -> bytes:
+    """The last frame of a stream that the server ends."""
+    about = {"reason": reason.word, "reconnect": reason.reconnect}
+    return b"retry: %d\n" % delay_ms + frame("closing", _json(about))
+
+
+def _json(value: dict[str, object]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
