@@ -1,0 +1,32 @@
+"""Broker and log within one process, on SQLite: what `carillon dev` and small installations run on.
+
+Nothing here is a stand-in: a confirmed publish survives `kill -9`, what was not acknowledged comes
+again, and the log is fenced as in production. The one difference is that it serves one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from shared.embedded.broker import SqliteBroker, open_broker
+from shared.embedded.event_log import SqliteEventLog, open_event_log
+from shared.embedded.folder import own_folder
+
+__all__ = ["SqliteBroker", "SqliteEventLog", "open_embedded"]
+
+
+@asynccontextmanager
+async def open_embedded(data_dir: Path | None) -> AsyncIterator[tuple[SqliteBroker, SqliteEventLog]]:
+    """Opens the broker and the log kept in `data_dir`, made where there is none; None keeps both in memory.
+
+    Raises `InvalidInput` when another process has the folder or it cannot be written, and
+    `LogUnavailable` or `BrokerUnavailable` when one of its files cannot be used.
+    """
+    async with AsyncExitStack() as opened:
+        if data_dir is not None:
+            opened.enter_context(own_folder(data_dir))
+        log = await opened.enter_async_context(open_event_log(data_dir and data_dir / "log.db"))
+        broker = await opened.enter_async_context(open_broker(data_dir and data_dir / "broker.db"))
+        yield broker, log

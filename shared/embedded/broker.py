@@ -1,0 +1,123 @@
+"""The broker within this process: a durable intake and dead letters on SQLite, feeds in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from shared.embedded import queue
+from shared.embedded.database import Database, open_database
+from shared.embedded.feeds import MemoryFeed, Routes
+from shared.embedded.queue import DurableQueue, QueueIntake
+from shared.model.entry import Entry
+from shared.model.errors import BrokerUnavailable
+from shared.model.event import Event
+from shared.ports.broker import DeadLetter
+
+SCHEMA = (
+    queue.SCHEMA
+    + """
+CREATE TABLE IF NOT EXISTS dead (
+    number INTEGER PRIMARY KEY,
+    body BLOB NOT NULL,
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    attributes TEXT NOT NULL
+);
+"""
+)
+
+_log = logging.getLogger(__name__)
+
+
+class SqliteBroker:
+    """`shared.ports.broker.Broker` for one process."""
+
+    def __init__(self, database: Database, intake_queue: DurableQueue) -> None:
+        self._database = database
+        self._queue = intake_queue
+        self._routes = Routes()
+
+    async def publish(self, event: Event) -> None:
+        await self._queue.put(event.to_json())
+
+    async def publish_raw(self, body: bytes, content_type: str) -> None:
+        # No intake asks for the type: the persister judges the bytes themselves.
+        await self._queue.put(body)
+
+    @asynccontextmanager
+    async def intake(self, prefetch: int) -> AsyncIterator[QueueIntake]:
+        opened = self._queue.open_intake(prefetch)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    async def park(self, letter: DeadLetter) -> None:
+        row = (letter.body, letter.reason, letter.detail, json.dumps(dict(letter.attributes)))
+
+        def transaction(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO dead (body, reason, detail, attributes) VALUES (?, ?, ?, ?)", row)
+
+        self._queue.check_open()
+        await self._database.write(transaction)
+
+    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
+        def transaction(db: sqlite3.Connection) -> list[DeadLetter]:
+            query = "SELECT body, reason, detail, attributes FROM dead ORDER BY number LIMIT ?"
+            rows = db.execute(query, (limit,))
+            return [DeadLetter(body, reason, detail, json.loads(extra)) for body, reason, detail, extra in rows]
+
+        self._queue.check_open()
+        return await self._database.read(transaction)
+
+    async def deliver(self, entries: Sequence[Entry]) -> None:
+        self._queue.check_open()
+        self._routes.deliver(entries)
+
+    async def open_feed(self, on_entry: Callable[[Entry], None], on_lost: Callable[[str], None]) -> MemoryFeed:
+        self._queue.check_open()
+        return self._routes.open(on_entry, on_lost)
+
+    async def ping(self) -> None:
+        """Asks the thread that every publish goes through."""
+        self._queue.check_open()
+        await self._database.write(lambda db: None)
+
+    def lose_feeds(self, reason: str) -> None:
+        """Ends every feed still open, telling each owner."""
+        self._routes.lose_all(reason)
+
+
+@asynccontextmanager
+async def broker_over(database: Database) -> AsyncIterator[SqliteBroker]:
+    """Runs the broker that a database made by `SCHEMA` holds; one at a time."""
+    intake_queue = DurableQueue(database, await database.read(queue.last_receipt))
+    broker = SqliteBroker(database, intake_queue)
+    commits = asyncio.create_task(intake_queue.commit_groups(), name="embedded broker: commits")
+    commits.add_done_callback(lambda task: _watch(task, broker))
+    try:
+        yield broker
+    finally:
+        intake_queue.close()
+        commits.cancel()
+        await asyncio.wait([commits])
+
+
+@asynccontextmanager
+async def open_broker(path: Path | None) -> AsyncIterator[SqliteBroker]:
+    """Opens the broker kept in the file `path`; None keeps it in memory. Raises `BrokerUnavailable`."""
+    async with open_database(path, SCHEMA, BrokerUnavailable) as database, broker_over(database) as broker:
+        yield broker
+
+
+def _watch(commits: asyncio.Task[None], broker: SqliteBroker) -> None:
+    """Without its commits the broker is closed already; whoever feeds on it must hear."""
+    if not commits.cancelled() and (error := commits.exception()):
+        _log.critical("the embedded broker stopped", exc_info=error)
+    broker.lose_feeds("the embedded broker has ended")
