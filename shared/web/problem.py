@@ -1,0 +1,131 @@
+"""Problem documents: every error that a client sees, as RFC 9457 `application/problem+json`.
+
+Source: https://www.rfc-editor.org/rfc/rfc9457
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from quart import Quart, Response
+from werkzeug.exceptions import HTTPException
+
+from shared.model.errors import EventTooLarge, InvalidInput, Unavailable
+
+CONTENT_TYPE = "application/problem+json"
+
+# About what a backend's connection takes to come back; clients add their own jitter.
+RETRY_AFTER_S = 2
+
+_log = logging.getLogger(__name__)
+
+
+class Refusal(Exception):
+    """A request is answered with this problem; raise it where no `CarillonError` fits.
+
+    Args:
+        status: the HTTP status, 400 or above.
+        detail: what was wrong, where.
+        field: the header, parameter or attribute at fault.
+        fix: what the client should do instead.
+        headers: further headers of the answer, such as `WWW-Authenticate`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        field: str | None = None,
+        fix: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.field, self.fix, self.headers = status, detail, field, fix, headers
+
+
+def problem(
+    status: int,
+    title: str,
+    detail: str,
+    *,
+    field: str | None = None,
+    fix: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A problem document: type, title, status, detail, and where known the field at fault and the fix."""
+    document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    document |= {name: value for name, value in (("field", field), ("fix", fix)) if value is not None}
+    return Response(json.dumps(document, ensure_ascii=False), status, dict(headers or {}), content_type=CONTENT_TYPE)
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status that `problem_of` gives this error."""
+    match error:
+        case Refusal():
+            return error.status
+        case EventTooLarge():
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        case InvalidInput():
+            return HTTPStatus.BAD_REQUEST
+        case Unavailable():
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        case HTTPException():
+            return error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+        case _:
+            return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def problem_of(error: Exception) -> Response:
+    """The answer to a request that ended with `error`. Nothing of an unknown error is shown."""
+    status = status_of(error)
+    title = _title(status)
+    match error:
+        case Refusal():
+            return problem(status, title, error.detail, field=error.field, fix=error.fix, headers=error.headers)
+        case InvalidInput():
+            return problem(status, title, error.problem, field=error.field, fix=error.fix)
+        case Unavailable():
+            # The adapter's own words may name hosts of the inner network: they belong into /readyz.
+            detail = f"the {error.backend} does not answer now"
+            retry = {"Retry-After": str(RETRY_AFTER_S)}
+            return problem(status, title, detail, fix="send the same request again later", headers=retry)
+        case HTTPException():
+            return problem(status, title, error.description or title, headers=_own_headers(error))
+        case _:
+            return problem(status, title, "the server failed at this request, and logged why")
+
+
+def register_problems(app: Quart) -> None:
+    """Answers every error of `app` with a problem document; unknown ones are logged once."""
+
+    async def answer(error: Exception) -> Response:
+        return problem_of(error)
+
+    async def answer_http(error: HTTPException) -> Any:
+        return error.response or problem_of(error)
+
+    async def answer_unknown(error: Exception) -> Response:
+        _log.error("unexpected error in %s", app.name, exc_info=error)
+        return problem_of(error)
+
+    for known in (Refusal, InvalidInput, Unavailable):
+        app.register_error_handler(known, answer)
+    app.register_error_handler(HTTPException, answer_http)
+    app.register_error_handler(Exception, answer_unknown)
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _own_headers(error: HTTPException) -> dict[str, str]:
+    """What the error brings besides its body: `Allow` of 405, `Retry-After`, `WWW-Authenticate`."""
+    return {name: value for name, value in error.get_headers() if name.lower() != "content-type"}

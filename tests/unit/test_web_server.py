@@ -1,0 +1,189 @@
+"""The server over real sockets: addresses, limits, stopping; and the frame a process runs in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from quart import Blueprint, Quart
+
+from shared.model.errors import InvalidInput
+from shared.model.settings import Settings
+from shared.web.app import limited_body, make_app
+from shared.web.server import HEADERS_MAX_BYTES, listen, serve
+
+
+def an_app() -> Quart:
+    routes = Blueprint("routes", __name__)
+
+    @routes.post("/limited")
+    async def read() -> str:
+        return str(len(await limited_body(1000)))
+
+    @routes.get("/stuck")
+    async def stuck() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    return make_app("test", Settings(), routes, probes={})
+
+
+@asynccontextmanager
+async def serving(grace_s: float = 0.2) -> AsyncIterator[tuple[int, asyncio.Event]]:
+    bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    stopping = asyncio.Event()
+    server = asyncio.create_task(
+        serve(an_app(), Settings(), 0, stopping, grace_s=grace_s, on_bound=bound.set_result), name="server"
+    )
+    try:
+        yield await bound, stopping
+    finally:
+        stopping.set()
+        async with asyncio.timeout(10):
+            await server
+
+
+async def test_serves_until_told_to_stop() -> None:
+    async with serving() as (port, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        response = await client.get("/healthz")
+        assert response.json() == {"status": "ok"}
+        assert "server" not in response.headers
+    with pytest.raises(OSError, match="Connect call failed"):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_a_stuck_request_ends_after_the_grace_period() -> None:
+    async with asyncio.timeout(5), serving(grace_s=0.05) as (port, stopping):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0)
+        stopping.set()
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_who_still_sends_gets_to_read_the_refusal() -> None:
+    """Closing at once made the kernel send RST, and clients saw a broken pipe instead of 413."""
+    async with serving() as (port, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        for _ in range(3):
+            assert (await client.post("/limited", content=b"x" * 1_500_000)).status_code == 413
+
+
+@pytest.mark.parametrize(("size_bytes", "status"), [(HEADERS_MAX_BYTES // 2, 200), (HEADERS_MAX_BYTES * 2, 431)])
+async def test_headers_have_a_limit(size_bytes: int, status: int) -> None:
+    async with serving() as (port, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        response = await client.get("/healthz", headers={"X-Long": "x" * size_bytes})
+        assert response.status_code == status
+
+
+async def test_a_client_that_vanishes_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as (port, _):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /limited HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+        await writer.drain()
+        writer.transport.abort()
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
+
+
+def test_a_taken_port_is_named_with_what_to_do() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InvalidInput, match=rf"port: {port} on 127.0.0.1 is taken; .*--port or CARILLON_PORT"):
+            listen("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "no such host"])
+def test_a_host_that_is_not_ours_is_named(host: str) -> None:
+    with pytest.raises(InvalidInput, match="CARILLON_HOST"):
+        listen(host, 0)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+def test_accepted_connections_inherit_the_user_timeout() -> None:
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+
+
+PROCESS = """
+import asyncio, sys
+from shared.model.errors import BrokerUnavailable, InvalidInput
+from shared.web.server import run
+
+async def main(stopping):
+    match sys.argv[1]:
+        case "bad":
+            raise InvalidInput("port", "9 is taken", "choose another")
+        case "failed":
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(fail())
+        case "waits":
+            print("up", flush=True)
+            await stopping.wait()
+            print("stopped", flush=True)
+        case "hangs":
+            print("up", flush=True)
+            await stopping.wait()
+            print("stopping", flush=True)
+            await asyncio.Event().wait()
+
+async def fail():
+    raise BrokerUnavailable("refused")
+
+run(main)
+"""
+
+
+def process(case: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROCESS, case],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "line"),
+    [
+        ("bad", 2, "carillon: port: 9 is taken; choose another\n"),
+        ("failed", 1, "carillon: broker unavailable: refused\n"),
+    ],
+)
+def test_our_errors_are_one_line(case: str, status: int, line: str) -> None:
+    with process(case) as started:
+        assert started.communicate(timeout=20) == ("", line)
+        assert started.returncode == status
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_in_order(number: signal.Signals) -> None:
+    with process("waits") as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == "up\n"
+        started.send_signal(number)
+        assert started.communicate(timeout=20) == ("stopped\n", "")
+        assert started.returncode == 0
+
+
+def test_a_second_interrupt_exits_at_once() -> None:
+    with process("hangs") as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == "up\n"
+        started.send_signal(signal.SIGINT)
+        assert started.stdout.readline() == "stopping\n"
+        started.send_signal(signal.SIGINT)
+        assert started.wait(timeout=20) == 130
