@@ -1,0 +1,105 @@
+"""The broker on RabbitMQ.
+
+Two connections a process: under a memory or disk alarm the broker stops reading from connections
+that publish, and acknowledgements on the same connection would be stuck behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import chain
+
+from aiormq import spec
+
+from shared.model.entry import Entry
+from shared.model.event import Event
+from shared.model.settings import Settings
+from shared.ports.broker import DeadLetter
+from shared.rabbit.feeds import Feeds, OnEntry, OnLost, RabbitFeed
+from shared.rabbit.intake import RabbitIntake, open_intake
+from shared.rabbit.link import Channel, Link
+from shared.rabbit.messages import (
+    dead_letter_message,
+    dead_letter_of,
+    entry_messages,
+    event_message,
+    raw_message,
+)
+from shared.rabbit.publishing import Publisher
+from shared.rabbit.topology import Topology
+from shared.rabbit.translation import translated
+
+
+@asynccontextmanager
+async def open_broker(settings: Settings) -> AsyncIterator[RabbitBroker]:
+    """The broker in `settings.namespace`. Opening needs no server; the first call does."""
+    broker = RabbitBroker(
+        settings.amqp_url.get_secret_value(),
+        Topology(settings.namespace),
+        timeout_s=settings.backend_timeout_s,
+        in_flight=settings.confirms_in_flight,
+    )
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+class RabbitBroker:
+    """See `shared.ports.broker.Broker` for the promises."""
+
+    def __init__(self, url: str, topology: Topology, *, timeout_s: float, in_flight: int) -> None:
+        self._topology = topology
+        self._timeout_s = timeout_s
+        self._publishing = Link(url, "publishing", topology, timeout_s)
+        self._consuming = Link(url, "consuming", topology, timeout_s)
+        self._events = Publisher(self._publishing, topology.events, timeout_s=timeout_s, in_flight=in_flight)
+        self._letters = Publisher(self._publishing, "", timeout_s=timeout_s, in_flight=in_flight)
+        self._deliveries = Publisher(self._publishing, topology.deliveries, timeout_s=timeout_s, in_flight=in_flight)
+        self._feeds = Feeds(self._consuming, topology, timeout_s)
+        self._asking: Channel | None = None
+
+    async def close(self) -> None:
+        """Ends both connections; safe to call twice."""
+        await asyncio.gather(self._publishing.close(), self._consuming.close())
+
+    async def publish(self, event: Event) -> None:
+        await self._events.publish(event_message(event))
+
+    async def publish_raw(self, body: bytes, content_type: str) -> None:
+        await self._events.publish(raw_message(body, content_type))
+
+    def intake(self, prefetch: int) -> AbstractAsyncContextManager[RabbitIntake]:
+        return open_intake(self._consuming, self._topology.log, prefetch, self._timeout_s)
+
+    async def park(self, letter: DeadLetter) -> None:
+        await self._letters.publish(dead_letter_message(letter, self._topology.dead))
+
+    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
+        channel = await self._consuming.channel(confirms=False)
+        letters: list[DeadLetter] = []
+        try:
+            with translated():
+                while len(letters) < limit:
+                    found = await channel.underlay.basic_get(self._topology.dead, timeout=self._timeout_s)
+                    if isinstance(found.delivery, spec.Basic.GetEmpty):
+                        break
+                    letters.append(dead_letter_of(found))
+        finally:
+            # What was got and not acknowledged goes back to its place when the channel ends.
+            await channel.close()
+        return letters
+
+    async def deliver(self, entries: Sequence[Entry]) -> None:
+        await self._deliveries.publish_in_order(chain.from_iterable(map(entry_messages, entries)))
+
+    async def open_feed(self, on_entry: OnEntry, on_lost: OnLost) -> RabbitFeed:
+        return await self._feeds.open(on_entry, on_lost)
+
+    async def ping(self) -> None:
+        if self._asking is None or self._asking.is_closed:
+            self._asking = await self._publishing.channel(confirms=False)
+        with translated():
+            await self._asking.underlay.exchange_declare(self._topology.events, passive=True, timeout=self._timeout_s)

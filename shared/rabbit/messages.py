@@ -1,0 +1,151 @@
+"""Events, entries and dead letters as AMQP messages, and back. Plain functions, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from aiormq import spec
+from aiormq.abc import DeliveredMessage
+
+from shared.model.entry import Entry
+from shared.model.event import Event
+from shared.ports.broker import DeadLetter
+
+CLOUDEVENT = "application/cloudevents+json"
+PERSISTENT, TRANSIENT = 2, 1
+
+# Properties and headers of a message must fit one frame, which RabbitMQ limits to 128 KiB. The tags
+# are in it twice (BCC for the broker, which removes it, and `audience` for the feed), next to source,
+# subject and tracestate of up to 2 KiB each.
+MAX_COPY_TAG_BYTES = 24 * 1024
+
+# What a dead letter says about itself must fit that frame as well.
+MAX_DETAIL_CHARS = 4000
+MAX_ATTRIBUTES = 40
+MAX_ATTRIBUTE_CHARS = 500
+MAX_ATTRIBUTE_NAME_CHARS = 60
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is published, but for the exchange."""
+
+    routing_key: str
+    body: bytes
+    properties: spec.Basic.Properties
+
+
+def event_message(event: Event) -> Message:
+    """The structured mode of the CloudEvents AMQP binding."""
+    headers = _without_none(traceparent=event.traceparent, tracestate=event.tracestate)
+    properties = spec.Basic.Properties(
+        content_type=CLOUDEVENT, message_id=event.id, delivery_mode=PERSISTENT, headers=headers
+    )
+    return Message(event.type, event.to_json(), properties)
+
+
+def raw_message(body: bytes, content_type: str) -> Message:
+    """What a careless AMQP client would send."""
+    properties = spec.Basic.Properties(content_type=content_type, message_id=uuid4().hex, delivery_mode=PERSISTENT)
+    return Message("", body, properties)
+
+
+def entry_messages(entry: Entry) -> Iterator[Message]:
+    """One message that reaches every feed of the audience; several of them for a long audience."""
+    for tags in _parts(entry.audience):
+        headers: dict[str, Any] = _without_none(
+            position=str(entry.position),
+            version=None if entry.version is None else str(entry.version),
+            source=entry.source,
+            subject=entry.subject,
+            audience=" ".join(tags),
+            final="true" if entry.final else None,
+            appended=str((entry.appended_at - _EPOCH) // _MILLISECOND),
+            traceparent=entry.traceparent,
+            tracestate=entry.tracestate,
+        )
+        if len(tags) > 1:
+            headers["BCC"] = list(tags[1:])
+        properties = spec.Basic.Properties(
+            content_type=CLOUDEVENT,
+            message_id=entry.id,
+            message_type=entry.type,
+            delivery_mode=TRANSIENT,
+            headers=headers,
+        )
+        yield Message(tags[0], entry.event, properties)
+
+
+def entry_of(message: DeliveredMessage) -> Entry:
+    """The inverse of `entry_messages`; the audience is that of this copy."""
+    properties = message.header.properties
+    headers: Mapping[str, Any] = properties.headers or {}
+    version = headers.get("version")
+    return Entry(
+        position=int(headers["position"]),
+        version=None if version is None else int(version),
+        source=headers["source"],
+        id=properties.message_id or "",
+        type=properties.message_type or "",
+        subject=headers.get("subject"),
+        audience=tuple(headers["audience"].split(" ")),
+        final="final" in headers,
+        traceparent=headers.get("traceparent"),
+        tracestate=headers.get("tracestate"),
+        appended_at=_EPOCH + int(headers["appended"]) * _MILLISECOND,
+        event=message.body,
+    )
+
+
+def dead_letter_message(letter: DeadLetter, queue: str) -> Message:
+    """The body as it came; why it is here stands in the headers, cut to their bounds."""
+    attributes = {
+        _cut(name, MAX_ATTRIBUTE_NAME_CHARS): _cut(value, MAX_ATTRIBUTE_CHARS)
+        for name, value in list(letter.attributes.items())[:MAX_ATTRIBUTES]
+    }
+    headers: dict[str, Any] = {
+        "reason": _cut(letter.reason, MAX_ATTRIBUTE_CHARS),
+        "detail": _cut(letter.detail, MAX_DETAIL_CHARS),
+        "attributes": attributes,
+    }
+    properties = spec.Basic.Properties(message_id=uuid4().hex, delivery_mode=PERSISTENT, headers=headers)
+    return Message(queue, letter.body, properties)
+
+
+def dead_letter_of(message: DeliveredMessage) -> DeadLetter:
+    """The inverse of `dead_letter_message`, and of what the broker itself makes at the delivery limit."""
+    headers: Mapping[str, Any] = message.header.properties.headers or {}
+    if "reason" not in headers:
+        reason = str(headers.get("x-first-death-reason", "unknown")).replace("_", "-")
+        return DeadLetter(message.body, reason, "the broker moved it here, not the persister")
+    attributes = {str(name): str(value) for name, value in dict(headers.get("attributes") or {}).items()}
+    return DeadLetter(message.body, str(headers["reason"]), str(headers.get("detail", "")), attributes)
+
+
+def _parts(tags: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The tags in runs of at most `MAX_COPY_TAG_BYTES`: nearly always one."""
+    start, size_bytes = 0, 0
+    for index, tag in enumerate(tags):
+        tag_bytes = len(tag.encode()) + 1
+        if size_bytes + tag_bytes > MAX_COPY_TAG_BYTES:
+            yield tags[start:index]
+            start, size_bytes = index, 0
+        size_bytes += tag_bytes
+    if tags:
+        yield tags[start:]
+
+
+def _without_none(**headers: str | None) -> dict[str, Any]:
+    return {name: value for name, value in headers.items() if value is not None}
+
+
+def _cut(text: str, limit_chars: int) -> str:
+    """Garbage may hold lone surrogates, which no AMQP string can."""
+    return text[:limit_chars].encode(errors="replace").decode()
