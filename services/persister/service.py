@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
@@ -11,6 +12,10 @@ from typing import TYPE_CHECKING
 from services.persister.dispatcher import Dispatcher
 from services.persister.tenure import Tenure
 from services.persister.writer import Writer
+from shared.telemetry import tracing
+from shared.web.app import make_app
+from shared.web.server import serve
+from shared.wiring import open_backends
 
 if TYPE_CHECKING:
     from shared.model.settings import Settings
@@ -18,6 +23,8 @@ if TYPE_CHECKING:
     from shared.ports.event_log import EventLog
 
 DEFAULT_PORT = 8084
+# Health checks end at once; nothing else is served.
+STOP_GRACE_S = 1.0
 
 
 async def persist(settings: Settings, broker: Broker, event_log: EventLog) -> None:
@@ -28,3 +35,19 @@ async def persist(settings: Settings, broker: Broker, event_log: EventLog) -> No
         loops.create_task(tenure.keep(), name="persister-tenure")
         loops.create_task(Writer(broker, event_log, tenure, settings).run(), name="persister-writer")
         loops.create_task(Dispatcher(broker, event_log, tenure).run(), name="persister-dispatcher")
+
+
+async def run(settings: Settings, stopping: asyncio.Event) -> None:
+    """Persists until `stopping` is set. What was not acknowledged by then comes again."""
+    tracing.set_up("persister")
+    async with open_backends(settings) as backends:
+        probes = {"broker": backends.broker.ping, "log": backends.event_log.head}
+        app = make_app("persister", settings, probes=probes)
+        persisting = asyncio.create_task(persist(settings, backends.broker, backends.event_log), name="persister")
+        persisting.add_done_callback(lambda _: stopping.set())
+        try:
+            await serve(app, settings, settings.port or DEFAULT_PORT, stopping, grace_s=STOP_GRACE_S)
+        finally:
+            persisting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await persisting

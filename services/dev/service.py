@@ -1,0 +1,104 @@
+"""Ingest, persister, edge and console in one process, on one port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+from pydantic import SecretStr
+
+from services.console.service import blueprint as console_blueprint
+from services.dev import routes
+from services.dev.greeting import greeting, prove, sign_in
+from services.dev.secret import folder_secret
+from services.edge.service import blueprint as edge_blueprint
+from services.edge.service import open_edge
+from services.ingest.service import blueprint as ingest_blueprint
+from services.persister.service import persist
+from shared.model.settings import Settings
+from shared.telemetry import tracing
+from shared.web.app import make_app
+from shared.web.server import serve
+from shared.wiring import Backends, open_backends
+
+DEMO_KEY = "dev"
+# Ctrl-C shall feel like Ctrl-C, also with streams open.
+STOP_GRACE_S = 2.0
+
+
+async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_dir: Path, memory: bool) -> None:
+    """Serves until `stopping` is set; prints `ready` once an event published came out of a stream.
+
+    Raises `InvalidInput` for a port that is taken or a folder that cannot be written, and
+    `NotWorking` when the event does not arrive.
+    """
+    tracing.set_up("dev")
+    secret = folder_secret(data_dir)
+    settings = _dev_settings(settings, secret, None if memory else data_dir)
+    bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async with (
+        open_backends(settings) as backends,
+        _persisting(settings, backends, stopping),
+        open_edge(settings, backends, stopping) as edge,
+    ):
+        app = make_app(
+            "dev",
+            settings,
+            routes.blueprint(secret),
+            ingest_blueprint(settings, backends, loopback_key=DEMO_KEY),
+            edge_blueprint(edge, settings),
+            console_blueprint(settings, backends),
+            probes={"broker": backends.broker.ping, "log": backends.event_log.head},
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                serve(app, settings, port, stopping, grace_s=STOP_GRACE_S, on_bound=bound.set_result), name="dev-http"
+            )
+            tasks.create_task(_announce(bound, secret, settings.data_dir, stopping), name="dev-announce")
+
+
+async def _announce(bound: asyncio.Future[int], secret: str, data_dir: Path | None, stopping: asyncio.Event) -> None:
+    url = f"http://127.0.0.1:{await bound}"
+    async with httpx.AsyncClient(base_url=url) as client:
+        cookie = await sign_in(client, secret, "alice")
+    print(greeting(url, data_dir, cookie), flush=True)
+    proving = asyncio.create_task(prove(url, secret), name="dev-proof")
+    stopped = asyncio.create_task(stopping.wait(), name="dev-stopping")
+    await asyncio.wait((proving, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not proving.done():
+        proving.cancel()
+        return
+    await proving
+    print("ready", flush=True)
+
+
+@contextlib.asynccontextmanager
+async def _persisting(settings: Settings, backends: Backends, stopping: asyncio.Event) -> AsyncIterator[None]:
+    task = asyncio.create_task(persist(settings, backends.broker, backends.event_log), name="persister")
+    # A platform without its persister only looks alive.
+    task.add_done_callback(lambda _: stopping.set())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _dev_settings(settings: Settings, secret: str, data_dir: Path | None) -> Settings:
+    """The embedded backends on loopback, with the folder's secret; all else as the environment says."""
+    return settings.model_copy(
+        update={
+            "backends": "embedded",
+            "data_dir": data_dir,
+            "host": "127.0.0.1",
+            "jwt_secret": SecretStr(secret),
+            "session_secret": SecretStr(secret),
+            "cookie_secure": False,
+            "drain_s": min(settings.drain_s, 1.0),
+        }
+    )

@@ -1,0 +1,66 @@
+"""The edge as a process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from quart import Blueprint
+
+from services.edge import routes
+from services.edge.edge import Edge
+from services.edge.sessions import SessionCookie
+from services.edge.tokens import Token, verify_token
+from shared.model.errors import InvalidInput
+from shared.model.settings import Settings
+from shared.telemetry import tracing
+from shared.web.app import make_app
+from shared.web.server import serve
+from shared.wiring import Backends, open_backends
+
+DEFAULT_PORT = 8082
+# What the process may take beyond its drain: the last frames, and closing the backends.
+STOP_GRACE_S = 5.0
+
+
+def blueprint(edge: Edge, settings: Settings) -> Blueprint:
+    """The edge's routes with the secrets of the settings. Raises `InvalidInput` where one is missing."""
+    if settings.jwt_secret is None or settings.session_secret is None:
+        missing = "CARILLON_JWT_SECRET" if settings.jwt_secret is None else "CARILLON_SESSION_SECRET"
+        raise InvalidInput(missing, "it is not set", "make one with: openssl rand -hex 32")
+    jwt_secret = settings.jwt_secret.get_secret_value()
+    cookie = SessionCookie(
+        settings.session_secret.get_secret_value(), settings.session_ttl_s, secure=settings.cookie_secure
+    )
+
+    def verify(token: str) -> Token:
+        return verify_token(token, jwt_secret, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+
+    return routes.blueprint(edge, cookie, verify)
+
+
+@asynccontextmanager
+async def open_edge(settings: Settings, backends: Backends, stopping: asyncio.Event) -> AsyncIterator[Edge]:
+    """An edge that begins to drain as soon as `stopping` is set."""
+    edge = Edge(settings, backends.broker, backends.event_log)
+
+    async def drain_when_stopping() -> None:
+        await stopping.wait()
+        await edge.drain()
+
+    draining = asyncio.create_task(drain_when_stopping(), name="edge-drain")
+    try:
+        yield edge
+    finally:
+        stopping.set()
+        await draining
+
+
+async def run(settings: Settings, stopping: asyncio.Event) -> None:
+    """Serves until `stopping` is set, then drains and ends."""
+    tracing.set_up("edge")
+    async with open_backends(settings) as backends, open_edge(settings, backends, stopping) as edge:
+        probes = {"broker": backends.broker.ping, "log": backends.event_log.head}
+        app = make_app("edge", settings, blueprint(edge, settings), probes=probes)
+        await serve(app, settings, settings.port or DEFAULT_PORT, stopping, grace_s=STOP_GRACE_S)

@@ -1,0 +1,69 @@
+"""Session cookies: what is accepted, and what each refusal says."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from services.edge.sessions import NoSession, Session, SessionCookie
+from services.edge.tokens import sign_token, verify_token
+from shared.model.errors import InvalidInput
+
+SECRET = "s" * 32
+COOKIE = SessionCookie(SECRET, ttl_s=600, secure=True)
+
+
+def test_what_was_signed_reads_back() -> None:
+    session = COOKIE.open("alice", ("topic:builds",), time.time() + 3600)
+    assert COOKIE.read(COOKIE.sign(session)) == session
+    assert session.tags == {"user:alice", f"session:{session.sid}", "everyone", "topic:builds"}
+
+
+def test_a_session_ends_with_its_own_time_or_with_the_token() -> None:
+    assert COOKIE.open("alice", (), time.time() + 3600).seconds_left() == pytest.approx(600, abs=2)
+    assert COOKIE.open("alice", (), time.time() + 60).seconds_left() == pytest.approx(60, abs=2)
+
+
+def test_two_sessions_of_one_user_differ() -> None:
+    assert COOKIE.open("alice", (), 2e9).sid != COOKIE.open("alice", (), 2e9).sid
+
+
+@pytest.mark.parametrize("value", [None, "", "garbage", "a.b.c", "x" * 8000, "é.ü.ö"])
+def test_no_cookie_and_garbage(value: str | None) -> None:
+    with pytest.raises(NoSession, match="POST /v1/session"):
+        COOKIE.read(value)
+
+
+def test_a_forged_cookie() -> None:
+    session = COOKIE.open("alice", (), 2e9)
+    forged = SessionCookie("f" * 32, 600, secure=True).sign(session)
+    with pytest.raises(NoSession, match="not one of ours"):
+        COOKIE.read(forged)
+    head, _, tail = COOKIE.sign(session).partition(".")
+    with pytest.raises(NoSession):
+        COOKIE.read(f"{head}.A{tail}")
+
+
+def test_an_expired_cookie() -> None:
+    expired = COOKIE.sign(Session("alice", "sid", (), int(time.time()) - 1))
+    with pytest.raises(NoSession, match="expired"):
+        COOKIE.read(expired)
+
+
+def test_a_bearer_token_is_no_cookie_and_a_cookie_no_bearer_token() -> None:
+    with pytest.raises(NoSession):
+        COOKIE.read(sign_token(SECRET, "alice"))
+    with pytest.raises(InvalidInput):
+        verify_token(COOKIE.sign(COOKIE.open("alice", (), 2e9)), SECRET)
+
+
+def test_the_name_binds_the_cookie_to_https_unless_it_is_for_loopback() -> None:
+    assert COOKIE.name == "__Host-carillon"
+    assert SessionCookie(SECRET, 600, secure=False).name == "carillon"
+
+
+@pytest.mark.parametrize("sub", ["", "two words", "x" * 300])
+def test_a_subject_that_cannot_be_a_tag(sub: str) -> None:
+    with pytest.raises(InvalidInput):
+        COOKIE.open(sub, (), 2e9)
