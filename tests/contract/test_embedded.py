@@ -1,0 +1,98 @@
+"""The embedded adapters keep every promise of the ports, on disk and in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from shared.conformance import BrokerMaker, LogMaker, Storage
+from shared.conformance.broker import BROKER_CHECKS, BrokerCheck
+from shared.conformance.event_log import EVENT_LOG_CHECKS, LogCheck
+from shared.embedded import broker, event_log
+from shared.embedded.database import Database, open_database
+from shared.model.errors import BrokerUnavailable, LogUnavailable
+from shared.ports.broker import Broker
+from shared.ports.event_log import EventLog
+
+
+class LogOnDisk:
+    """Each client opens the file anew, as another process would."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def client(self) -> AbstractAsyncContextManager[EventLog]:
+        return event_log.open_event_log(self._path)
+
+
+class LogInMemory:
+    """The database in memory is the storage; clients come and go over it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[EventLog]:
+        yield event_log.SqliteEventLog(self._database)
+
+
+class BrokerOnDisk:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def client(self) -> AbstractAsyncContextManager[Broker]:
+        return broker.open_broker(self._path)
+
+
+class BrokerInMemory:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def client(self) -> AbstractAsyncContextManager[Broker]:
+        return broker.broker_over(self._database)
+
+
+@pytest.fixture(params=["disk", "memory"])
+def log_maker(request: pytest.FixtureRequest, tmp_path: Path) -> LogMaker:
+    made = 0
+
+    @asynccontextmanager
+    async def on_disk() -> AsyncIterator[Storage[EventLog]]:
+        nonlocal made
+        made += 1
+        yield LogOnDisk(tmp_path / f"log-{made}.db")
+
+    @asynccontextmanager
+    async def in_memory() -> AsyncIterator[Storage[EventLog]]:
+        async with open_database(None, event_log.SCHEMA, LogUnavailable) as database:
+            await database.write(event_log.name_log)
+            yield LogInMemory(database)
+
+    return on_disk if request.param == "disk" else in_memory
+
+
+@pytest.fixture(params=["disk", "memory"])
+def broker_maker(request: pytest.FixtureRequest, tmp_path: Path) -> BrokerMaker:
+    @asynccontextmanager
+    async def on_disk() -> AsyncIterator[Storage[Broker]]:
+        yield BrokerOnDisk(tmp_path / "broker.db")
+
+    @asynccontextmanager
+    async def in_memory() -> AsyncIterator[Storage[Broker]]:
+        async with open_database(None, broker.SCHEMA, BrokerUnavailable) as database:
+            yield BrokerInMemory(database)
+
+    return on_disk if request.param == "disk" else in_memory
+
+
+@pytest.mark.parametrize("check", EVENT_LOG_CHECKS, ids=lambda check: check.__name__)
+async def test_event_log(check: LogCheck, log_maker: LogMaker) -> None:
+    await check(log_maker)
+
+
+@pytest.mark.parametrize("check", BROKER_CHECKS, ids=lambda check: check.__name__)
+async def test_broker(check: BrokerCheck, broker_maker: BrokerMaker) -> None:
+    await check(broker_maker)
