@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from shared.model.errors import InvalidEvent
 from shared.model.event import Event, decoded_json
 from shared.web.problem import Refusal
 
-Headers = Iterable[tuple[str, str]]
+Headers = Sequence[tuple[str, str]]
 """Names and values as they came; values are bytes decoded as Latin-1, as WSGI and ASGI have them."""
 
 _PREFIX = "ce-"

@@ -38,7 +38,7 @@ def blueprint(publisher: Publisher, producers: Producers, max_event_bytes: int) 
         return jsonify(accepted=[_shown(receipt)], traceparent=receipt.traceparent), HTTPStatus.ACCEPTED
 
     async def accept_one() -> Receipt:
-        headers = request.headers.items(lower=False)
+        headers = list(request.headers.items())
         body = await limited_body(max_event_bytes)
         media_type = MediaType.parse(request.headers.get("Content-Type"))
         mode = mode_of(media_type, headers)
