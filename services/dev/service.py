@@ -16,6 +16,7 @@ from services.dev.greeting import greeting, prove, sign_in
 from services.dev.secret import folder_secret
 from services.edge.service import blueprint as edge_blueprint
 from services.edge.service import open_edge
+from services.ingest.producers import Producers
 from services.ingest.service import blueprint as ingest_blueprint
 from services.persister.service import persist
 from shared.model.settings import Settings
@@ -48,9 +49,9 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
             "dev",
             settings,
             routes.blueprint(secret),
-            ingest_blueprint(settings, backends, loopback_key=DEMO_KEY),
+            ingest_blueprint(backends.broker, backends.event_log, settings, _producers(settings)),
             edge_blueprint(edge, settings),
-            console_blueprint(settings, backends),
+            console_blueprint(backends.broker, backends.event_log),
             probes={"broker": backends.broker.ping, "log": backends.event_log.head},
         )
         async with asyncio.TaskGroup() as tasks:
@@ -87,6 +88,10 @@ async def _persisting(settings: Settings, backends: Backends, stopping: asyncio.
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def _producers(settings: Settings) -> Producers:
+    return Producers(settings.producers() | {DEMO_KEY: DEMO_KEY}, loopback_only={DEMO_KEY})
 
 
 def _dev_settings(settings: Settings, secret: str, data_dir: Path | None) -> Settings:

@@ -58,6 +58,8 @@ def blueprint(edge: Edge, cookie: SessionCookie, verify: Callable[[str], Token])
     @routes.get("/v1/events")
     async def events() -> Response:
         session = _session()
+        if request.method == "HEAD":
+            return Response(headers=STREAM_HEADERS)
         connection = await edge.connect(session, _requested_cursor(), edge.settings.heartbeat_s)
         response = Response(EventStreamBody(connection), headers=STREAM_HEADERS)
         # Quart would end every response after a minute.

@@ -21,6 +21,11 @@ MAX_EVENT_BYTES = 256 * 1024
 MAX_SHORT_BYTES = 255
 MAX_LONG_BYTES = 2048
 
+# Frames of ours, and events that a browser's EventSource fires itself: a page could not tell them apart.
+RESERVED_TYPES = frozenset({
+    "closing", "connected", "end", "error", "message", "open", "reset", "session-expiring", "snapshot", "stale",
+})  # fmt: skip
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _EXTENSION = re.compile(r"[a-z0-9]{1,64}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -81,6 +86,12 @@ def _check_expected_version(value: str | int) -> str | int:
     return value
 
 
+def _check_type(value: str) -> str:
+    if value in RESERVED_TYPES:
+        raise _rule(f"{value!r} is a name of the stream itself", "use a dotted type of your own, such as order.created")
+    return value
+
+
 Short = Annotated[str, _text(MAX_SHORT_BYTES)]
 Long = Annotated[str, _text(MAX_LONG_BYTES)]
 
@@ -96,7 +107,7 @@ class Event(BaseModel):
     specversion: Literal["1.0"]
     id: Short
     source: Long
-    type: Short
+    type: Annotated[Short, AfterValidator(_check_type)]
     subject: Long | None = None
     time: Annotated[str, AfterValidator(_check_time)] | None = None
     datacontenttype: Long | None = None
