@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from itertools import islice
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ASCENDING, DESCENDING, MongoClient, ReadPreference, ReturnDocument, WriteConcern
 from pymongo.client_session import ClientSession
-from pymongo.errors import DuplicateKeyError
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from shared.model.entry import Entry, Head, Identity, Page
-from shared.model.errors import AppendConflict, AppendRejected, FenceLost, LogGap, LogUnavailable
+from shared.model.errors import AppendConflict, FenceLost, LogGap, LogUnavailable
 from shared.model.settings import Settings
 from shared.mongo.documents import Document, entry_document, entry_of, head_of
 from shared.mongo.schema import (
@@ -47,9 +48,14 @@ MAJORITY = WriteConcern("majority", j=True)
 MAX_MERGED_TAGS = 150
 # The driver gives up a little before we do, because its error says more than "no answer in time".
 DRIVER_SHARE_OF_TIMEOUT = 0.9
+# How much of a claim's time a living writer gets to finish the append that it is in.
+SHARE_OF_A_LIVING_WRITER = 0.4
 # A read that meets a hole looks at the head again: retention may have trimmed under it, but not
 # faster than this many times.
 READ_ATTEMPTS = 3
+
+
+Result = TypeVar("Result")
 
 
 @asynccontextmanager
@@ -59,7 +65,7 @@ async def open_event_log(settings: Settings) -> AsyncIterator[MongoEventLog]:
     try:
         yield log
     finally:
-        log.close()
+        await log.close()
 
 
 class MongoEventLog:
@@ -88,13 +94,24 @@ class MongoEventLog:
         self._checkpoints = self._database[CHECKPOINTS]
         # One thread: a log has one writer, and a batch whose caller went away ends before the next.
         self._appender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="append")
+        # One session, used in that thread alone: its next transaction ends the one before it, if that
+        # was left open in the server by a broken connection, where it would lock the head for a minute.
+        self._session: ClientSession | None = None
         self._schema_is_ready = False
         self._preparing = asyncio.Lock()
 
-    def close(self) -> None:
-        """Leaves the server; a running append ends by itself within its time."""
+    async def close(self) -> None:
+        """Ends the session, whose open transaction goes with it, and leaves the server."""
+
+        def end() -> None:
+            with pymongo.timeout(self._driver_timeout_s):
+                self._client.close()
+
+        # The driver asks the server even here: on the loop it would stop everybody for that long.
+        with suppress(LogUnavailable), translated():
+            async with asyncio.timeout(self._timeout_s):
+                await self._in_append_thread(end)
         self._appender.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
 
     async def head(self) -> Head:
         async with self._bounded():
@@ -102,18 +119,36 @@ class MongoEventLog:
 
     async def claim(self, owner: str, lease_s: float, *, force: bool) -> Fence | None:
         free = {"$or": [{"$eq": ["$owner", {"$literal": owner}]}, {"$lte": ["$lease_until", "$$NOW"]}]}
-        taken = {
-            "epoch": {"$add": ["$epoch", 1]},
-            "owner": {"$literal": owner},
-            "lease_until": _from_now(lease_s),
-        }
+        claimable: Document = {"_id": HEAD_ID} if force else {"_id": HEAD_ID, "$expr": free}
         async with self._bounded():
-            head = await self._heads.find_one_and_update(
-                {"_id": HEAD_ID} if force else {"_id": HEAD_ID, "$expr": free},
-                [{"$set": taken}],
-                return_document=ReturnDocument.AFTER,
-            )
+            session = await self._in_append_thread(self._writing_session)
+            taken = {
+                "epoch": {"$add": ["$epoch", 1]},
+                "owner": {"$literal": owner},
+                "session": {"$literal": session.session_id["id"]},
+                "lease_until": _from_now(lease_s),
+            }
+            head = await self._taken(claimable, taken)
         return Fence(head["epoch"], head["last"]) if head else None
+
+    async def _taken(self, claimable: Document, taken: Document) -> Document | None:
+        """The head as it was taken, also from a writer that was killed in the middle of an append.
+
+        Its transaction stays open in the server and keeps the head locked for over a minute
+        (transactionLifetimeLimitSeconds), so it is ended. One that lives needs milliseconds.
+        """
+        try:
+            with pymongo.timeout(self._driver_timeout_s * SHARE_OF_A_LIVING_WRITER):
+                return await self._updated_head(claimable, taken)
+        except PyMongoError as error:
+            if not error.timeout:
+                raise
+        if before := await self._heads.find_one(claimable | {"session": {"$exists": True}}):
+            await self._client.admin.command({"killSessions": [{"id": before["session"]}]})
+        return await self._updated_head(claimable, taken)
+
+    async def _updated_head(self, claimable: Document, taken: Document) -> Document | None:
+        return await self._heads.find_one_and_update(claimable, [{"$set": taken}], return_document=ReturnDocument.AFTER)
 
     async def renew(self, fence: Fence, lease_s: float) -> None:
         async with self._bounded():
@@ -129,9 +164,7 @@ class MongoEventLog:
         with translated_append():
             documents = _documents(entries)
             async with self._bounded():
-                is_mine = await asyncio.get_running_loop().run_in_executor(
-                    self._appender, self._append, fence.epoch, documents
-                )
+                is_mine = await self._in_append_thread(lambda: self._append(fence.epoch, documents))
                 head = None if is_mine else await self._heads.find_one({"_id": HEAD_ID})
         if is_mine:
             return
@@ -145,8 +178,7 @@ class MongoEventLog:
         Not with Motor's own session: a cancelled caller would abort it from another thread while an
         insert of it still runs, and a session belongs to one thread. It also saves three hops a batch.
         """
-        client: MongoClient[Document] = self._client.delegate
-        database = client[self._database.name]
+        database: Database[Document] = self._database.delegate
 
         def move_head_and_insert(session: ClientSession) -> bool:
             first, last = documents[0]["_id"], documents[-1]["_id"]
@@ -159,10 +191,19 @@ class MongoEventLog:
 
         # with_transaction commits again after an unknown result and starts over after a transient
         # error, until the time is up: https://www.mongodb.com/docs/manual/core/transactions-in-applications/
-        with pymongo.timeout(self._driver_timeout_s), client.start_session() as session:
-            return session.with_transaction(
+        with pymongo.timeout(self._driver_timeout_s):
+            return self._writing_session().with_transaction(
                 move_head_and_insert, read_concern=ReadConcern("majority"), write_concern=MAJORITY
             )
+
+    def _writing_session(self) -> ClientSession:
+        if self._session is None:
+            client: MongoClient[Document] = self._client.delegate
+            self._session = client.start_session()
+        return self._session
+
+    async def _in_append_thread(self, call: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._appender, call)
 
     async def positions(self, identities: Collection[Identity]) -> Mapping[Identity, int]:
         ids_by_source: dict[str, list[str]] = {}
@@ -280,7 +321,7 @@ def _from_now(lease_s: float) -> Document:
 def _documents(entries: Sequence[Entry]) -> list[Document]:
     first = entries[0].position
     if any(entry.position != first + index for index, entry in enumerate(entries)):
-        raise AppendRejected(f"the positions of the batch do not follow {first} one by one")
+        raise AppendConflict(f"the positions of the batch do not follow {first} one by one")
     return list(map(entry_document, entries))
 
 

@@ -1,0 +1,40 @@
+"""Which adapters a process runs on: the only place that names one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from shared.model.settings import Settings
+from shared.ports.broker import Broker
+from shared.ports.event_log import EventLog
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """What a service needs to have a broker and a log."""
+
+    broker: Broker
+    event_log: EventLog
+
+
+@asynccontextmanager
+async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
+    """The backends that `settings.backends` names, closed at the end.
+
+    Opening the production ones needs no server: a service starts, says that it is alive, and tells
+    whether it is ready by asking them. What they need in the servers is made at the first call.
+    """
+    async with AsyncExitStack() as stack:
+        # Imported here, so that a process loads only the drivers that it uses.
+        if settings.backends == "embedded":
+            from shared.embedded import open_embedded
+
+            yield Backends(*await stack.enter_async_context(open_embedded(settings.data_dir)))
+        else:
+            from shared.mongo.event_log import open_event_log
+            from shared.rabbit.broker import open_broker
+
+            broker = await stack.enter_async_context(open_broker(settings))
+            yield Backends(broker, await stack.enter_async_context(open_event_log(settings)))

@@ -1,0 +1,28 @@
+"""Fixtures that all tests share: real servers, started when the first test asks, and a clean environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from infra.local.servers import MongoServer, RabbitServer, running
+
+# Before anything reads settings: a developer's own CARILLON_* must not decide what a test finds.
+for _name in [name for name in os.environ if name.upper().startswith("CARILLON_")]:
+    del os.environ[_name]
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitServer]:
+    """One RabbitMQ for the session: take a namespace of your own. Whoever stops it starts it again."""
+    with running(RabbitServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongodb() -> Iterator[MongoServer]:
+    """One mongod for the session: take a database of your own. Whoever stops it starts it again."""
+    with running(MongoServer) as server:
+        yield server
