@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_TIMEOUT_S = 90.0
@@ -27,16 +27,6 @@ STOP_TIMEOUT_S = 20.0
 
 class ServerUnavailable(RuntimeError):
     """A server's program is missing or did not come up; the message says what to install or read."""
-
-
-class Server(Protocol):
-    """One server process that a test may kill and bring back."""
-
-    url: str
-
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def kill(self) -> None: ...
 
 
 def free_port() -> int:
@@ -213,8 +203,11 @@ class MongoServer:
                 return False
 
 
+AnyServer = TypeVar("AnyServer", RabbitServer, MongoServer)
+
+
 @contextlib.contextmanager
-def running(make: Callable[[Path], Server]) -> Iterator[Server]:
+def running(make: Callable[[Path], AnyServer]) -> Iterator[AnyServer]:
     """Starts one server in a throwaway folder and ends it, whatever happens between."""
     folder = Path(tempfile.mkdtemp(prefix="carillon-"))
     server = make(folder)

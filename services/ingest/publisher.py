@@ -12,6 +12,7 @@ from shared.model.errors import CarillonError, EventTooLarge
 from shared.model.event import Event
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
+from shared.telemetry import tracing
 from shared.telemetry.tracing import headers_of, is_exporting, link_to, tracer
 
 
@@ -30,10 +31,9 @@ class Receipt:
 class Publisher:
     """Promise: once a receipt is returned, the event is in the log or durably on its way there."""
 
-    def __init__(self, broker: Broker, event_log: EventLog, namespace: str, max_event_bytes: int) -> None:
+    def __init__(self, broker: Broker, event_log: EventLog, max_event_bytes: int) -> None:
         self._broker, self._event_log = broker, event_log
         self._lookup = PositionLookup(event_log)
-        self._destination = f"{namespace}.events"
         self._max_event_bytes = max_event_bytes
 
     async def publish(self, event: Event) -> Receipt:
@@ -63,13 +63,13 @@ class Publisher:
     def _producer_span(self, event: Event) -> AbstractContextManager[Span]:
         link = link_to(event.traceparent, event.tracestate)
         attributes = {
-            "messaging.system": "carillon",
-            "messaging.destination.name": self._destination,
+            "messaging.system": tracing.SYSTEM,
+            "messaging.destination.name": tracing.EVENTS,
             "messaging.operation.type": "send",
             "messaging.message.id": event.id,
         }
         return tracer().start_as_current_span(
-            f"publish {self._destination}",
+            f"publish {tracing.EVENTS}",
             kind=SpanKind.PRODUCER,
             links=[link] if link else None,
             attributes=attributes if is_exporting() else None,

@@ -31,7 +31,7 @@ def blueprint(broker: Broker, event_log: EventLog, settings: Settings, producers
     Args:
         producers: who may publish; the settings' keys where left out. Raises `InvalidInput` for bad ones.
     """
-    publisher = Publisher(broker, event_log, settings.namespace, settings.max_event_bytes)
+    publisher = Publisher(broker, event_log, settings.max_event_bytes)
     return routes.blueprint(publisher, producers or Producers(settings.producers()), settings.max_event_bytes)
 
 

@@ -79,12 +79,12 @@ class Dispatcher:
 
 def _trace_dispatch(entry: Entry) -> None:
     span = tracing.tracer().start_span(
-        "publish carillon.deliveries",
+        f"publish {tracing.DELIVERIES}",
         context=tracing.context_of(entry.traceparent, entry.tracestate),
         kind=SpanKind.CLIENT,
         attributes={
-            "messaging.system": "rabbitmq",
-            "messaging.destination.name": "carillon.deliveries",
+            "messaging.system": tracing.SYSTEM,
+            "messaging.destination.name": tracing.DELIVERIES,
             "messaging.operation.type": "send",
             "messaging.message.id": entry.id,
             "carillon.position": entry.position,

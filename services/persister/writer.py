@@ -140,13 +140,13 @@ def _span(events: Sequence[Event]) -> Iterator[None]:
     links = [link for event in events if (link := tracing.link_to(event.traceparent, event.tracestate))]
     with (
         tracing.tracer().start_as_current_span(
-            "process carillon.log",
+            f"process {tracing.LOG}",
             context=tracing.context_of(None),
             kind=SpanKind.CONSUMER,
             links=links,
             attributes={
-                "messaging.system": "rabbitmq",
-                "messaging.destination.name": "carillon.log",
+                "messaging.system": tracing.SYSTEM,
+                "messaging.destination.name": tracing.LOG,
                 "messaging.operation.type": "process",
                 "messaging.batch.message_count": len(events),
             },

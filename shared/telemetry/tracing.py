@@ -14,6 +14,12 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace import Link, Span, SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+# Destinations as span names tell them: of low cardinality, whatever the namespace and the adapter.
+SYSTEM = "rabbitmq"
+EVENTS = "carillon.events"
+LOG = "carillon.log"
+DELIVERIES = "carillon.deliveries"
+
 _PROPAGATOR = TraceContextTextMapPropagator()
 _exporting = False
 

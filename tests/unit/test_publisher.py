@@ -87,7 +87,7 @@ class Backends:
         return make_app("ingest", settings, blueprint(*ports, settings, Producers({"shop": "key"})), probes={})
 
     def publisher(self, max_event_bytes: int = 4096) -> Publisher:
-        return Publisher(cast(Broker, self), cast(EventLog, self), "carillon", max_event_bytes)
+        return Publisher(cast(Broker, self), cast(EventLog, self), max_event_bytes)
 
 
 @pytest.fixture

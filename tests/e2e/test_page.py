@@ -1,0 +1,151 @@
+"""The page of `carillon dev` in a real browser: publish, see it, kill the server, see it go on."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.e2e.conftest import SCREENSHOTS
+from tests.harness.platform import DevPlatform
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+# The page waits for `retry:` before it reconnects, and the machine is busy.
+RECONNECTED_WITHIN_MS = 20_000
+
+
+async def opened(browser: Browser, url: str, **context: object) -> tuple[Page, list[str]]:
+    """The page, signed in and live, and the list that its errors will be in."""
+    errors: list[str] = []
+    page = await (await browser.new_context(**context)).new_page()  # type: ignore[arg-type]  # passed on as given
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    await page.goto(url)
+    await is_live(page)
+    return page, errors
+
+
+async def is_live(page: Page) -> None:
+    await expect(page.locator("#status")).to_have_attribute("data-state", "live", timeout=RECONNECTED_WITHIN_MS)
+
+
+async def shown_ids(page: Page) -> list[str]:
+    """The ids of the events on the page, newest first."""
+    return [str(await item.get_attribute("data-id")) for item in await page.locator("#events li[data-id]").all()]
+
+
+async def publish(url: str, number: int, audience: str = "user:alice") -> str:
+    """Publishes as a producer would; returns the event's id."""
+    event = {
+        "specversion": "1.0",
+        "id": f"e2e-{number}",
+        "source": "/e2e",
+        "type": "counter.raised",
+        "audience": audience,
+        "data": {"number": number},
+    }
+    async with httpx.AsyncClient() as client:
+        headers = {"Authorization": "Bearer dev", "Content-Type": "application/cloudevents+json"}
+        (await client.post(f"{url}/v1/events", json=event, headers=headers)).raise_for_status()
+    return str(event["id"])
+
+
+async def test_publish_from_the_page_and_from_the_pasted_curl(browser: Browser, tmp_path: Path) -> None:
+    async with DevPlatform(tmp_path) as dev:
+        await dev.start()
+        page, errors = await opened(browser, dev.ingest_url)
+        for sample in ("security_advisory.published", "sponsorship.created"):
+            await page.get_by_role("button", name=sample).click()
+            await page.get_by_role("button", name="Publish").click()
+            await expect(page.locator("#events .type").first).to_have_text(f"com.github.{sample}")
+        await expect(page.locator("#outcome")).to_have_text(re.compile("accepted"))
+
+        curl = await page.locator("#curl").text_content()
+        shell = await asyncio.create_subprocess_exec("bash", "-c", f"{curl} -s", stdout=asyncio.subprocess.PIPE)
+        answer, _ = await asyncio.wait_for(shell.communicate(), 20)
+        assert b'"accepted"' in answer, answer
+        await expect(page.locator("#events .type").first).to_have_text("greeting.sent")
+        await expect(page.locator("#count")).to_have_text("3")
+
+        await page.reload()
+        await expect(page.locator("#count")).to_have_text("3")
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        await page.screenshot(path=SCREENSHOTS / "page.png", full_page=True)
+        assert errors == []
+
+
+async def test_what_the_page_refuses_says_why(browser: Browser, tmp_path: Path) -> None:
+    async with DevPlatform(tmp_path) as dev:
+        await dev.start()
+        page, _ = await opened(browser, dev.ingest_url)
+        for field, value, said in (("audience", "bob", "bob"), ("type", "reset", "type"), ("data", "{", "JSON")):
+            before = await page.locator(f"#{field}").input_value()
+            await page.locator(f"#{field}").fill(value)
+            await page.get_by_role("button", name="Publish").click()
+            await expect(page.locator("#outcome[data-bad]")).to_contain_text(said)
+            await page.locator(f"#{field}").fill(before)
+        await expect(page.locator("#count")).to_have_text("0")
+
+
+async def test_each_user_sees_their_own(browser: Browser, tmp_path: Path) -> None:
+    async with DevPlatform(tmp_path) as dev:
+        await dev.start()
+        alice, _ = await opened(browser, dev.ingest_url)
+        bob, _ = await opened(browser, dev.ingest_url)
+        await bob.locator("#user").select_option("bob")
+        await is_live(bob)
+        both = await publish(dev.ingest_url, 1, "everyone")
+        for_bob = await publish(dev.ingest_url, 2, "user:bob")
+        for_alice = await publish(dev.ingest_url, 3, "user:alice")
+        await expect(alice.locator("#count")).to_have_text("2")
+        await expect(bob.locator("#count")).to_have_text("2")
+        assert await shown_ids(alice) == [for_alice, both]
+        assert await shown_ids(bob) == [for_bob, both]
+
+
+@pytest.mark.parametrize("signal", ["kill", "terminate"])
+async def test_the_stream_goes_on_after_the_server_was_killed(browser: Browser, tmp_path: Path, signal: str) -> None:
+    async with DevPlatform(tmp_path) as dev:
+        await dev.start()
+        page, errors = await opened(browser, dev.ingest_url)
+        published: list[str] = []
+        for round_ in range(3):
+            published += [await publish(dev.ingest_url, 10 * round_ + number) for number in range(5)]
+            await expect(page.locator("#count")).to_have_text(str(len(published)))
+            if signal == "kill":
+                dev.dev.kill()
+            else:
+                dev.dev.terminate()
+                assert await dev.dev.ended(5) == 0
+            await expect(page.locator("#status")).to_have_attribute("data-state", re.compile("offline|connecting"))
+            await dev.start()
+            # These come before the page is back: it must fetch them from the log.
+            published += [await publish(dev.ingest_url, 10 * round_ + number) for number in range(5, 8)]
+            await is_live(page)
+            await expect(page.locator("#count")).to_have_text(str(len(published)))
+        assert await shown_ids(page) == published[::-1]
+        assert errors == []
+
+
+@pytest.mark.parametrize(
+    ("name", "context"),
+    [
+        ("desk-light", {"viewport": {"width": 1200, "height": 850}, "color_scheme": "light"}),
+        ("desk-dark", {"viewport": {"width": 1200, "height": 850}, "color_scheme": "dark"}),
+        ("phone-light", {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"}),
+        ("phone-dark", {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}),
+    ],
+)
+async def test_nothing_overflows(browser: Browser, tmp_path: Path, name: str, context: dict[str, object]) -> None:
+    async with DevPlatform(tmp_path) as dev:
+        await dev.start()
+        page, _ = await opened(browser, dev.ingest_url, **context)
+        await publish(dev.ingest_url, 1, "user:alice everyone")
+        await expect(page.locator("#count")).to_have_text("1")
+        assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        await page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
