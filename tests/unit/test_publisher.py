@@ -159,7 +159,7 @@ async def test_binary_is_accepted_and_a_trace_is_begun_where_there_is_none(
 async def test_the_spans_say_what_happened(backends: Backends, spans: InMemorySpanExporter) -> None:
     await backends.app().test_client().post("/v1/events", headers=STRUCTURED, data=json.dumps(ATTRIBUTES))
     assert dict(by_kind(spans, SpanKind.PRODUCER).attributes or {}) == {
-        "messaging.system": "carillon",
+        "messaging.system": "rabbitmq",
         "messaging.destination.name": "carillon.events",
         "messaging.operation.type": "send",
         "messaging.message.id": "1",
