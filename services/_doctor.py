@@ -1,0 +1,140 @@
+"""What `carillon doctor` looks at. Each check says what it found and, where that is wrong, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from shared.model.errors import CarillonError, InvalidInput
+from shared.model.settings import MIN_SECRET_BYTES, Settings
+from shared.ports.event_log import EventLog
+from shared.wiring import open_backends
+from shared.wiring.log_only import open_log
+
+# More than NTP leaves between machines of one place.
+MAX_SKEW_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding."""
+
+    name: str
+    ok: bool
+    found: str
+    fix: str = ""
+
+
+async def examine(overrides: dict[str, object]) -> AsyncIterator[Check]:
+    """Every check in turn; later ones are left out where they make no sense without an earlier one."""
+    try:
+        settings = Settings.load(**overrides)
+    except InvalidInput as refused:
+        yield Check("settings", False, f"{refused.field}: {refused.problem}", refused.fix)
+        return
+    yield Check("settings", True, f"backends {settings.backends}, namespace {settings.namespace}")
+    for check in _checks_of_secrets(settings):
+        yield check
+    if settings.backends != "embedded":
+        yield await _check_of_broker(settings)
+    for check in await _checks_of_log(settings):
+        yield check
+
+
+def _checks_of_secrets(settings: Settings) -> list[Check]:
+    if settings.backends == "embedded":
+        return [_check_of_folder(settings.data_dir)]
+    return [
+        _check_of_secret("jwt_secret", settings.jwt_secret, "no bearer token opens a session"),
+        _check_of_secret("session_secret", settings.session_secret, "no cookie can be signed"),
+        _check_of_producers(settings),
+    ]
+
+
+def _check_of_secret(name: str, secret: SecretStr | None, without: str) -> Check:
+    variable = f"CARILLON_{name.upper()}"
+    if secret is None:
+        fix = f"set {variable} on every edge to the same value; make one with: openssl rand -hex {MIN_SECRET_BYTES}"
+        return Check(name, False, f"not set: {without}", fix)
+    return Check(name, True, f"set, {len(secret.get_secret_value().encode())} bytes")
+
+
+def _check_of_producers(settings: Settings) -> Check:
+    fix = "set CARILLON_PRODUCER_KEYS to name=key,name2=key2"
+    try:
+        producers = settings.producers()
+    except InvalidInput as refused:
+        return Check("producer_keys", False, refused.problem, refused.fix)
+    if not producers:
+        return Check("producer_keys", False, "none: nobody can publish over HTTP", fix)
+    return Check("producer_keys", True, f"{len(producers)}: {', '.join(producers)}")
+
+
+def _check_of_folder(folder: Path | None) -> Check:
+    if folder is None:
+        return Check("folder", False, "embedded backends without a folder keep nothing", "name one with --data")
+    secret = folder / "secret"
+    if not secret.exists():
+        return Check("folder", False, f"{folder} holds no secret", f"start: carillon dev --data {folder}")
+    if secret.stat().st_mode & 0o077:
+        return Check("folder", False, f"{secret} can be read by others", f"run: chmod 600 {secret}")
+    return Check("folder", True, str(folder))
+
+
+async def _check_of_broker(settings: Settings) -> Check:
+    async def ping() -> str:
+        async with open_backends(settings) as backends:
+            await backends.broker.ping()
+        return "answers"
+
+    return await _check("broker", ping, "see that RabbitMQ runs, and CARILLON_AMQP_URL")
+
+
+async def _checks_of_log(settings: Settings) -> list[Check]:
+    fix = "see that MongoDB runs as a replica set, and CARILLON_MONGO_URL"
+    try:
+        async with open_log(settings) as event_log:
+            found = await _check("log", partial(_place, event_log), fix)
+            if not found.ok:
+                return [found]
+            return [found, await _check("clock", partial(_clock, event_log), "synchronise all machines' clocks (NTP)")]
+    except InvalidInput as refused:
+        return [Check("log", False, refused.problem, refused.fix)]
+    except CarillonError as failed:
+        return [Check("log", False, str(failed), "see that this user may write the data folder")]
+
+
+async def _place(event_log: EventLog) -> str:
+    head = await event_log.head()
+    kept = f"positions {head.floor + 1} to {head.last}" if head.last > head.floor else "empty"
+    return f"answers; log {head.log_id}, {kept}"
+
+
+async def _clock(event_log: EventLog) -> str:
+    """The log's last entry carries the persister's time, which cannot be after ours."""
+    head = await event_log.head()
+    page = await event_log.read(max(head.last - 1, 0), 1)
+    if not page.entries:
+        return "nothing in the log to compare with"
+    ahead_s = (page.entries[-1].appended_at - datetime.now(UTC)).total_seconds()
+    if ahead_s > MAX_SKEW_S:
+        raise SkewedClock(f"the last event was appended {ahead_s:.1f} s in this machine's future")
+    return "not behind the persister's"
+
+
+class SkewedClock(CarillonError):
+    """Clocks of two machines differ by more than is lawful."""
+
+
+async def _check(name: str, look: Callable[[], Awaitable[str]], fix: str) -> Check:
+    try:
+        return Check(name, True, await look())
+    except InvalidInput as refused:
+        return Check(name, False, refused.problem, refused.fix)
+    except CarillonError as failed:
+        return Check(name, False, str(failed), fix)
