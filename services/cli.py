@@ -405,3 +405,7 @@ def doctor(data: Path | None, as_json: bool) -> None:
             click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<15}{check.found}{fix}")
     if failed:
         fail(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

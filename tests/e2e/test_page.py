@@ -60,7 +60,7 @@ async def test_publish_from_the_page_and_from_the_pasted_curl(browser: Browser, 
         page, errors = await opened(browser, dev.ingest_url)
         for sample in ("security_advisory.published", "sponsorship.created"):
             await page.get_by_role("button", name=sample).click()
-            await page.get_by_role("button", name="Publish").click()
+            await page.get_by_role("button", name="Publish", exact=True).click()
             await expect(page.locator("#events .type").first).to_have_text(f"com.github.{sample}")
         await expect(page.locator("#outcome")).to_have_text(re.compile("accepted"))
 
@@ -85,7 +85,7 @@ async def test_what_the_page_refuses_says_why(browser: Browser, tmp_path: Path) 
         for field, value, said in (("audience", "bob", "bob"), ("type", "reset", "type"), ("data", "{", "JSON")):
             before = await page.locator(f"#{field}").input_value()
             await page.locator(f"#{field}").fill(value)
-            await page.get_by_role("button", name="Publish").click()
+            await page.get_by_role("button", name="Publish", exact=True).click()
             await expect(page.locator("#outcome[data-bad]")).to_contain_text(said)
             await page.locator(f"#{field}").fill(before)
         await expect(page.locator("#count")).to_have_text("0")
