@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from services.edge.service import open_edge
 from services.ingest.producers import Producers
 from services.ingest.service import blueprint as ingest_blueprint
 from services.persister.service import persist
+from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.telemetry import tracing
 from shared.web.app import make_app
@@ -37,7 +39,7 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
     `NotWorking` when the event does not arrive.
     """
     tracing.set_up("dev")
-    secret = folder_secret(data_dir)
+    secret = _secret(data_dir, memory=memory)
     settings = _dev_settings(settings, secret, None if memory else data_dir)
     bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with (
@@ -88,6 +90,16 @@ async def _persisting(settings: Settings, backends: Backends, stopping: asyncio.
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def _secret(data_dir: Path, *, memory: bool) -> str:
+    """The folder's also with --memory, so that `carillon token` works; without a folder, one for this run."""
+    try:
+        return folder_secret(data_dir)
+    except InvalidInput:
+        if not memory:
+            raise
+        return secrets.token_hex(32)
 
 
 def _producers(settings: Settings) -> Producers:

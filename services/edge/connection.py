@@ -93,7 +93,9 @@ class Connection:
         """Ends the stream, with a last frame that says why. The first reason counts."""
         if self._closing is None:
             self._closing = reason
-            log.info("closing stream: %s", reason.word, extra={"connection": self.id})
+            # A drain closes thousands, and tells of itself; a slow reader is somebody's incident.
+            level = logging.WARNING if reason is CloseReason.SLOW_READER else logging.DEBUG
+            log.log(level, "closing stream: %s", reason.word, extra={"connection": self.id, "user": self.session.sub})
             self._wake()
 
     # The stream itself.

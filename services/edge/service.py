@@ -63,4 +63,5 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
     async with open_backends(settings) as backends, open_edge(settings, backends, stopping) as edge:
         probes = {"broker": backends.broker.ping, "log": backends.event_log.head}
         app = make_app("edge", settings, blueprint(edge, settings), probes=probes)
-        await serve(app, settings, settings.port or DEFAULT_PORT, stopping, grace_s=STOP_GRACE_S)
+        port = DEFAULT_PORT if settings.port is None else settings.port
+        await serve(app, settings, port, stopping, grace_s=STOP_GRACE_S)

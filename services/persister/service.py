@@ -46,7 +46,8 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
         persisting = asyncio.create_task(persist(settings, backends.broker, backends.event_log), name="persister")
         persisting.add_done_callback(lambda _: stopping.set())
         try:
-            await serve(app, settings, settings.port or DEFAULT_PORT, stopping, grace_s=STOP_GRACE_S)
+            port = DEFAULT_PORT if settings.port is None else settings.port
+            await serve(app, settings, port, stopping, grace_s=STOP_GRACE_S)
         finally:
             persisting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
