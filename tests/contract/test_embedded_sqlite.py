@@ -198,6 +198,12 @@ class TestTrouble:
                     await log.append(fence, [an_entry(1), poison])
             assert (await log.head()).last == 0
 
+    @pytest.mark.parametrize(("pragma", "value"), [("synchronous", 2), ("journal_mode", "wal")])
+    async def test_a_commit_is_on_the_disk(self, tmp_path: Path, pragma: str, value: object) -> None:
+        """No test can cut the power: `kill -9` leaves what the kernel holds, so the setting is read back."""
+        async with open_database(tmp_path / "broker.db", SCHEMA, BrokerUnavailable) as opened:
+            assert await opened.write(lambda db: db.execute(f"PRAGMA {pragma}").fetchone()) == (value,)
+
 
 async def limit_pages(opened: Database, pages: int) -> None:
     await opened.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
