@@ -16,6 +16,8 @@ import httpx
 from tests.eventually import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
+# The installed command: what operators run, with its whole way in.
+COMMAND = Path(sys.executable).with_name("carillon")
 # Interpreters start side by side on two cores that servers and clients keep busy.
 READY_WITHIN_S = 30.0
 END_WITHIN_S = 15.0
@@ -37,7 +39,7 @@ class Service:
 
     def __init__(self, name: str, arguments: Sequence[str], url: str, env: Mapping[str, str], folder: Path) -> None:
         self.name, self.url = name, url
-        self._command = [sys.executable, "-m", "services.cli", *arguments]
+        self._command = [str(COMMAND), *arguments]
         self._env = {key: value for key, value in os.environ.items() if not key.startswith("CARILLON_")} | dict(env)
         self._output = folder / f"{name}.log"
         self._child: subprocess.Popen[bytes] | None = None

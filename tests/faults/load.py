@@ -1,0 +1,77 @@
+"""The bounded load that runs while something is killed, and the outage of a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from infra.local.servers import MongoServer, RabbitServer
+from tests.harness.platform import Platform
+from tests.harness.publisher import Audiences, Publisher
+from tests.harness.reader import Readers
+
+RATE_PER_S = 200.0
+USERS = 20
+# Until the load is seen to move again after whatever was done to the platform.
+MOVES_WITHIN_S = 40.0
+
+
+@dataclass
+class Load:
+    """Publishers at a steady rate, and readers of all that they publish."""
+
+    publisher: Publisher
+    readers: Readers
+
+    async def moves(self, events: int, within_s: float = MOVES_WITHIN_S) -> None:
+        """Returns once so many more publishes have been confirmed."""
+        goal = len(self.publisher.confirmed) + events
+        await self.readers.until(lambda: len(self.publisher.confirmed) >= goal, within_s, f"{events} more confirmed")
+
+    async def arrives(self, events: int, within_s: float = MOVES_WITHIN_S) -> None:
+        """Returns once the readers together have received so many more events."""
+        goal = self.received + events
+        await self.readers.until(lambda: self.received >= goal, within_s, f"{events} more received")
+
+    @property
+    def received(self) -> int:
+        """Deliveries to all readers so far."""
+        return sum(len(reader.reading.deliveries) for reader in self.readers.all)
+
+    @property
+    def connections(self) -> int:
+        """Streams that have begun so far: it rises when one was dropped and came back."""
+        return sum(reader.connections for reader in self.readers.all)
+
+
+@asynccontextmanager
+async def under_load(platform: Platform, users: int = USERS) -> AsyncIterator[Load]:
+    """About 200 events a second to `users` users, each with a reader; checks every promise at the end."""
+    audiences = Audiences(users)
+    async with platform.publisher() as publisher, platform.readers() as readers:
+        await readers.open_all(audiences.users, audiences.topics)
+        load = Load(publisher, readers)
+        async with publisher.load(RATE_PER_S, audiences):
+            await load.arrives(users)
+            yield load
+        await platform.keeps_its_promises(publisher, readers)
+
+
+class Outage:
+    """A server that a test may kill and bring back."""
+
+    def __init__(self, server: RabbitServer | MongoServer) -> None:
+        self._server = server
+        self.is_on = False
+
+    async def begin(self) -> None:
+        """SIGKILL."""
+        self.is_on = True
+        await asyncio.to_thread(self._server.kill)
+
+    async def end(self) -> None:
+        """Starts it on the same port and files; returns when it answers."""
+        await asyncio.to_thread(self._server.start)
+        self.is_on = False
