@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench`. What they found stands in docs/benchmarks.md."""

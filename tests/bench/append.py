@@ -1,0 +1,134 @@
+"""How fast the persister empties a full queue into the log, and how fast the driver alone would be."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from pymongo import WriteConcern
+
+from services.persister.batch import Known, plan_batch
+from shared.model.event import Event
+from shared.mongo.documents import Document, entry_document
+from shared.mongo.schema import HEAD_ID, HEADS, INDEXES
+from shared.rabbit.broker import open_broker
+from tests.bench import samples
+from tests.bench.measure import Benchmark, Failed, Figure, Sample, at_least
+from tests.bench.publisher import publish_all
+from tests.bench.stage import Installation, Stage
+from tests.bench.writer_process import writer_alone
+
+USERS = 100
+DONE_WITHIN_S = 120.0
+LOOK_EVERY_S = 0.02
+
+
+async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
+    events = stage.size(40_000, 10_000)
+    for run in stage.runs():
+        stage.tell(f"run {run}: {events:,} events into the queue, twice")
+        whole, alone = stage.installation(), stage.installation()
+        for installation in (whole, alone):
+            await _fill_queue(installation, events)
+        stage.tell(f"run {run}: the writer by itself, the whole persister, insert_many")
+        async with writer_alone(alone.env):
+            writer = await _append_rate(alone, events)
+        async with _persister(whole):
+            persister = await _append_rate(whole, events)
+        indexed = await _bare_rate(whole, "bare_indexed", events, indexed=True)
+        bare = await _bare_rate(whole, "bare_id", events, indexed=False)
+        yield {
+            "writer": writer,
+            "persister": persister,
+            "insert_many": indexed,
+            "insert_many, only _id": bare,
+            "writer / insert_many": writer / indexed,
+            "persister / insert_many": persister / indexed,
+        }
+
+
+async def _fill_queue(installation: Installation, events: int) -> None:
+    async with open_broker(installation.settings) as broker:
+        await publish_all(broker, map(_event, range(events)))
+
+
+def _event(number: int) -> Event:
+    return samples.event(number, f"user:{number % USERS}")
+
+
+@asynccontextmanager
+async def _persister(installation: Installation) -> AsyncIterator[None]:
+    service = installation.service("persister")
+    service.start()
+    try:
+        yield
+    finally:
+        service.end()
+
+
+async def _append_rate(installation: Installation, events: int) -> float:
+    """Events a second, by the log's head, from the first batch seen in it to the last."""
+    settings = installation.settings
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(settings.mongo_url.get_secret_value())
+    try:
+        heads = client.get_database(settings.mongo_database)[HEADS]
+        async with asyncio.timeout(DONE_WITHIN_S):
+            began_at, before = await _until(heads, 1)
+            ended_at, last = await _until(heads, events)
+    finally:
+        client.close()
+    if last != events:
+        raise Failed(f"{events} events were published, and the log ends at {last}")
+    return (last - before) / (ended_at - began_at)
+
+
+async def _until(heads: AsyncIOMotorCollection[Document], last: int) -> tuple[float, int]:
+    while True:
+        head = await heads.find_one({"_id": HEAD_ID})
+        if head is not None and head["last"] >= last:
+            return time.monotonic(), head["last"]
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _bare_rate(installation: Installation, name: str, events: int, *, indexed: bool) -> float:
+    """The same documents in batches of the same size, one after the other, with the same write concern."""
+    settings = installation.settings
+    plan = plan_batch(list(map(_event, range(events))), Known(0, {}, {}), datetime.now(UTC))
+    documents = list(map(entry_document, plan.entries))
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(settings.mongo_url.get_secret_value())
+    try:
+        database = client.get_database(settings.mongo_database, write_concern=WriteConcern("majority", j=True))
+        collection = database[name]
+        if indexed:
+            await collection.create_indexes(list(INDEXES))
+        return await _insert_rate(collection, documents, settings.batch_max_events)
+    finally:
+        client.close()
+
+
+async def _insert_rate(
+    collection: AsyncIOMotorCollection[Document], documents: Sequence[Document], batch: int
+) -> float:
+    began = time.monotonic()
+    for start in range(0, len(documents), batch):
+        await collection.insert_many(documents[start : start + batch], ordered=True)
+    return len(documents) / (time.monotonic() - began)
+
+
+BENCHMARK = Benchmark(
+    "append",
+    "from a full quorum queue into MongoDB, and insert_many of the same documents in the same batches beside it",
+    (
+        Figure("persister", "events/s", at_least(10_000)),
+        Figure("persister / insert_many", "ratio", at_least(0.4)),
+        Figure("writer", "events/s"),
+        Figure("writer / insert_many", "ratio"),
+        Figure("insert_many", "events/s"),
+        Figure("insert_many, only _id", "events/s"),
+    ),
+    runs,
+)
