@@ -60,6 +60,8 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 # SQLite's integers end here; a cursor may name more.
 _MAX_POSITION = 2**63 - 1
+# A scan costs about as much as reading this many positions.
+_SMALLEST_SHARE = 8
 _NOT_UNIQUE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 
 
@@ -211,17 +213,34 @@ def _tagged(db: sqlite3.Connection, after: int, limit: int, tags: Collection[str
 def _positions_of(db: sqlite3.Connection, after: int, limit: int, tags: Collection[str]) -> list[int]:
     """The first `limit` positions of the tags, in order.
 
-    One limited index scan a tag, each stopping where the page found so far ends. A single query
-    over all tags would sort every match in the log before it could apply the limit.
+    Every tag's index is scanned a share at a time, and no further than the page found so far. A
+    single query over all tags would sort every match in the log before it could apply the limit.
     """
     query = "SELECT position FROM tags WHERE tag = ? AND position > ? AND position < ? ORDER BY position LIMIT ?"
+    share = fair_share(limit, len(tags))
+    reached = dict.fromkeys(tags, after)
     found: list[int] = []
-    for tag in set(tags):
+    before = _MAX_POSITION
+    while reached and limit > 0:
+        for tag, start in list(reached.items()):
+            more = [row[0] for row in db.execute(query, (tag, start, before, share))]
+            found += more
+            if len(more) < share:
+                del reached[tag]
+            else:
+                reached[tag] = more[-1]
+        found = sorted(set(found))[:limit]
         before = found[-1] if len(found) >= limit else _MAX_POSITION
-        more = [row[0] for row in db.execute(query, (tag, after, before, limit))]
-        if more:
-            found = sorted({*found, *more})[:limit]
+        reached = {tag: start for tag, start in reached.items() if start < before}
     return found
+
+
+def fair_share(limit: int, tags: int) -> int:
+    """How many positions to take from each tag at once: twice what it gives when all are equally busy.
+
+    Never so few that a busy tag among thousands of quiet ones needs a scan for every entry.
+    """
+    return min(limit, max(_SMALLEST_SHARE, 2 * limit // max(tags, 1)))
 
 
 def _one(db: sqlite3.Connection, query: str, parameters: Sequence[object] = ()) -> Any:

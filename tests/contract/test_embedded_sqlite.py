@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -372,6 +373,27 @@ class TestLogRules:
     def test_how_far_a_read_got(self, found: int, after: int, limit: int, through: int) -> None:
         assert event_log.read_through(entries(1, found), after, limit, Head("log", 9)) == through
 
+    @pytest.mark.parametrize(
+        ("limit", "tags", "share"), [(200, 1, 200), (200, 100, 8), (200, 20, 20), (5, 3, 5), (9, 0, 9)]
+    )
+    def test_the_share_of_each_tag(self, limit: int, tags: int, share: int) -> None:
+        assert event_log.fair_share(limit, tags) == share
+
+    async def test_any_read_is_the_slice_of_its_tags(self, tmp_path: Path) -> None:
+        """Quiet and busy tags, few and many, at any depth: the shares must add up to the plain definition."""
+        dice = random.Random(7)
+        audiences = [{f"t{int(dice.paretovariate(0.6)) % 60}" for _ in range(dice.randrange(4))} for _ in range(1500)]
+        async with event_log.open_event_log(tmp_path / "log.db") as log:
+            fence = await log.claim("me", 60, force=True)
+            assert fence is not None
+            await log.append(fence, [an_entry(at, *tags) for at, tags in enumerate(audiences, 1)])
+            for _ in range(400):
+                tags = {f"t{number}" for number in dice.sample(range(60), dice.randrange(60))}
+                after, limit = dice.randrange(1600), dice.choice([0, 1, 2, 9, 50, 400, 2000])
+                page = await log.read(after, limit, tags)
+                expected = [at for at, audience in enumerate(audiences, 1) if at > after and tags & audience][:limit]
+                assert [entry.position for entry in page.entries] == expected
+
     async def test_a_read_costs_what_it_returns(self, tmp_path: Path) -> None:
         """Counted in SQLite's own steps, which no busy machine changes."""
         small, large = [await steps_of_reads(tmp_path / f"{size}.db", size) for size in (1000, 40_000)]
@@ -392,6 +414,7 @@ async def steps_of_reads(path: Path, size: int) -> dict[str, int]:
         "everyone": ["everyone"],
         "few": ["user:7"],
         "several": ["user:7", "everyone", "topic:a"],
+        "many": [f"user:{number}" for number in range(1, 20, 2)],
         "nobody": ["user:nobody"],
     }
     async with open_database(path, event_log.SCHEMA, LogUnavailable) as opened:
