@@ -407,5 +407,41 @@ def doctor(data: Path | None, as_json: bool) -> None:
         fail(f"failed: {', '.join(failed)}")
 
 
+@commands.command()
+@_data
+@_json
+def certify(data: Path | None, as_json: bool) -> None:
+    """Hold the configured broker and log to every promise, under throwaway names. Status 1 when one is broken.
+
+    Nothing of the deployment is touched: queues, exchanges and databases of its own are made and removed.
+
+    \b
+    CARILLON_AMQP_URL=… CARILLON_MONGO_URL=… carillon certify
+    """
+    from services import _certify
+    from shared.telemetry import logs
+
+    settings = Settings.load(**_overrides(data))
+    logs.set_up(settings.model_copy(update={"log_level": "error"}))
+    total = len(_certify.promises(settings))
+
+    async def examine() -> list[_certify.Finding]:
+        findings: list[_certify.Finding] = []
+        async for finding in _certify.certify(settings):
+            findings.append(finding)
+            verdict = "ok  " if finding.kept else "FAIL"
+            problem = f"; {finding.problem}" if finding.problem else ""
+            click.echo(f"{len(findings):>3}/{total}  {verdict}  {finding.promise}{problem}", err=as_json)
+        return findings
+
+    findings = asyncio.run(examine())
+    broken = [finding.promise for finding in findings if not finding.kept]
+    if as_json:
+        click.echo(json.dumps({"ok": not broken, "promises": [asdict(finding) for finding in findings]}))
+    if broken:
+        fail(f"{len(broken)} of {total} promises are broken")
+    click.echo(f"all {total} promises are kept", err=as_json)
+
+
 if __name__ == "__main__":
     main()

@@ -1,0 +1,45 @@
+"""What `carillon certify` does: every promise of the ports, held against the configured servers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from shared.conformance.broker import BROKER_CHECKS
+from shared.conformance.event_log import EVENT_LOG_CHECKS
+from shared.model.errors import CarillonError
+from shared.model.settings import Settings
+from shared.wiring.throwaway import throwaway_broker, throwaway_log
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One promise, kept or not."""
+
+    promise: str
+    kept: bool
+    problem: str = ""
+
+
+def promises(settings: Settings) -> Mapping[str, Callable[[], Awaitable[None]]]:
+    """Each check by name, bound to fresh backends under throwaway names."""
+    log, broker = throwaway_log(settings), throwaway_broker(settings)
+    of_log = {f"log: {check.__name__}": partial(check, log) for check in EVENT_LOG_CHECKS}
+    of_broker = {f"broker: {check.__name__}": partial(check, broker) for check in BROKER_CHECKS}
+    return {**of_log, **of_broker}
+
+
+async def certify(settings: Settings) -> AsyncIterator[Finding]:
+    """Runs every check, one after the other. Raises `Unavailable` where there is nothing to certify."""
+    async with throwaway_log(settings)() as logs, logs.client() as event_log:
+        await event_log.head()
+    async with throwaway_broker(settings)() as brokers, brokers.client() as broker:
+        await broker.ping()
+    for name, check in promises(settings).items():
+        try:
+            await check()
+        except (AssertionError, CarillonError, TimeoutError) as broken:
+            yield Finding(name, False, str(broken) or type(broken).__name__)
+        else:
+            yield Finding(name, True)

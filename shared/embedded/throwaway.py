@@ -1,0 +1,48 @@
+"""Files that are removed at the end, to certify the embedded adapters with."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.embedded.broker import SqliteBroker, open_broker
+from shared.embedded.event_log import SqliteEventLog, open_event_log
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """One log, whoever opens it."""
+
+    path: Path
+
+    def client(self) -> AbstractAsyncContextManager[SqliteEventLog]:
+        """Opens it as another process would."""
+        return open_event_log(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerFile:
+    """One broker, whoever opens it."""
+
+    path: Path
+
+    def client(self) -> AbstractAsyncContextManager[SqliteBroker]:
+        """Opens it as the next process would."""
+        return open_broker(self.path)
+
+
+@asynccontextmanager
+async def throwaway_log(data_dir: Path | None) -> AsyncIterator[LogFile]:
+    """A fresh log on the disk of `data_dir`, where one is given."""
+    with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
+        yield LogFile(Path(folder) / "log.db")
+
+
+@asynccontextmanager
+async def throwaway_broker(data_dir: Path | None) -> AsyncIterator[BrokerFile]:
+    """A fresh broker on the disk of `data_dir`, where one is given."""
+    with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
+        yield BrokerFile(Path(folder) / "broker.db")

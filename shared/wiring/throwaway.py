@@ -1,0 +1,42 @@
+"""Fresh backends under names of their own on the configured servers, to certify a deployment with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Protocol, TypeVar
+
+from shared.model.settings import Settings
+from shared.ports.broker import Broker
+from shared.ports.event_log import EventLog
+
+Port_co = TypeVar("Port_co", covariant=True)
+
+
+class Opens(Protocol[Port_co]):
+    """Opens one client after another over the same storage."""
+
+    def client(self) -> AbstractAsyncContextManager[Port_co]: ...
+
+
+def throwaway_log(settings: Settings) -> Callable[[], AbstractAsyncContextManager[Opens[EventLog]]]:
+    """Makes fresh logs where `settings` keep theirs; each is removed when it is left."""
+    if settings.backends == "embedded":
+        from shared.embedded import throwaway as embedded
+
+        return partial(embedded.throwaway_log, settings.data_dir)
+    from shared.mongo.throwaway import throwaway_database
+
+    return partial(throwaway_database, settings)
+
+
+def throwaway_broker(settings: Settings) -> Callable[[], AbstractAsyncContextManager[Opens[Broker]]]:
+    """Makes fresh brokers where `settings` have theirs; each is removed when it is left."""
+    if settings.backends == "embedded":
+        from shared.embedded import throwaway as embedded
+
+        return partial(embedded.throwaway_broker, settings.data_dir)
+    from shared.rabbit.throwaway import throwaway_namespace
+
+    return partial(throwaway_namespace, settings)
