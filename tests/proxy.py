@@ -21,6 +21,7 @@ class Proxy:
         self._connections: set[asyncio.Task[None]] = set()
         self._lose: tuple[bytes, int] = b"", 0
         self.accepts = True
+        self.attempts = 0
         self.port = 0
 
     def cut(self) -> None:
@@ -40,6 +41,7 @@ class Proxy:
         self._lose = word, times
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.attempts += 1
         connection = asyncio.create_task(self._serve(reader, writer))
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)

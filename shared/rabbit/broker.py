@@ -11,18 +11,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import chain
 
-from aiormq import spec
-
 from shared.model.entry import Entry
 from shared.model.event import Event
 from shared.model.settings import Settings
 from shared.ports.broker import DeadLetter
 from shared.rabbit.feeds import Feeds, OnEntry, OnLost, RabbitFeed
 from shared.rabbit.intake import RabbitIntake, open_intake
+from shared.rabbit.letters import DeadLetterReader
 from shared.rabbit.link import Channel, Link
 from shared.rabbit.messages import (
     dead_letter_message,
-    dead_letter_of,
     entry_messages,
     event_message,
     raw_message,
@@ -59,6 +57,7 @@ class RabbitBroker:
         self._letters = Publisher(self._publishing, "", timeout_s=timeout_s, in_flight=in_flight)
         self._deliveries = Publisher(self._publishing, topology.deliveries, timeout_s=timeout_s, in_flight=in_flight)
         self._feeds = Feeds(self._consuming, topology, timeout_s)
+        self._looking = DeadLetterReader(self._consuming, topology.dead, timeout_s)
         self._asking: Channel | None = None
 
     async def close(self) -> None:
@@ -78,19 +77,7 @@ class RabbitBroker:
         await self._letters.publish(dead_letter_message(letter, self._topology.dead))
 
     async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
-        channel = await self._consuming.channel(confirms=False)
-        letters: list[DeadLetter] = []
-        try:
-            with translated():
-                while len(letters) < limit:
-                    found = await channel.underlay.basic_get(self._topology.dead, timeout=self._timeout_s)
-                    if isinstance(found.delivery, spec.Basic.GetEmpty):
-                        break
-                    letters.append(dead_letter_of(found))
-        finally:
-            # What was got and not acknowledged goes back to its place when the channel ends.
-            await channel.close()
-        return letters
+        return await self._looking.oldest(limit)
 
     async def deliver(self, entries: Sequence[Entry]) -> None:
         await self._deliveries.publish_in_order(chain.from_iterable(map(entry_messages, entries)))

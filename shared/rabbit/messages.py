@@ -18,10 +18,10 @@ from shared.ports.broker import DeadLetter
 CLOUDEVENT = "application/cloudevents+json"
 PERSISTENT, TRANSIENT = 2, 1
 
-# Properties and headers of a message must fit one frame, which RabbitMQ limits to 128 KiB. The tags
-# are in it twice (BCC for the broker, which removes it, and `audience` for the feed), next to source,
-# subject and tracestate of up to 2 KiB each.
-MAX_COPY_TAG_BYTES = 24 * 1024
+# Properties and headers of a message must fit one frame, which RabbitMQ limits to 128 KiB. In it are
+# tags to route by (BCC) and the audience to tell the feed, next to source, subject and tracestate of
+# up to 2 KiB each. What is more is routed in several copies, and told at the end of the body.
+MAX_HEADER_TAG_BYTES = 24 * 1024
 
 # What a dead letter says about itself must fit that frame as well.
 MAX_DETAIL_CHARS = 4000
@@ -58,36 +58,46 @@ def raw_message(body: bytes, content_type: str) -> Message:
 
 
 def entry_messages(entry: Entry) -> Iterator[Message]:
-    """One message that reaches every feed of the audience; several of them for a long audience."""
-    for tags in _parts(entry.audience):
-        headers: dict[str, Any] = _without_none(
-            position=str(entry.position),
-            version=None if entry.version is None else str(entry.version),
-            source=entry.source,
-            subject=entry.subject,
-            audience=" ".join(tags),
-            final="true" if entry.final else None,
-            appended=str((entry.appended_at - _EPOCH) // _MILLISECOND),
-            traceparent=entry.traceparent,
-            tracestate=entry.tracestate,
-        )
-        if len(tags) > 1:
-            headers["BCC"] = list(tags[1:])
+    """One message that reaches every feed of the audience; several copies of it for a long audience."""
+    parts = list(_parts(entry.audience))
+    body, headers = entry.event, _entry_headers(entry)
+    if len(parts) > 1:
+        headers["event_bytes"] = str(len(body))
+        body += headers.pop("audience").encode()
+    for tags in parts:
         properties = spec.Basic.Properties(
             content_type=CLOUDEVENT,
             message_id=entry.id,
             message_type=entry.type,
             delivery_mode=TRANSIENT,
-            headers=headers,
+            headers=headers | {"BCC": list(tags[1:])} if len(tags) > 1 else headers,
         )
-        yield Message(tags[0], entry.event, properties)
+        yield Message(tags[0], body, properties)
+
+
+def _entry_headers(entry: Entry) -> dict[str, Any]:
+    return _without_none(
+        position=str(entry.position),
+        version=None if entry.version is None else str(entry.version),
+        source=entry.source,
+        subject=entry.subject,
+        audience=" ".join(entry.audience),
+        final="true" if entry.final else None,
+        appended=str((entry.appended_at - _EPOCH) // _MILLISECOND),
+        traceparent=entry.traceparent,
+        tracestate=entry.tracestate,
+    )
 
 
 def entry_of(message: DeliveredMessage) -> Entry:
-    """The inverse of `entry_messages`; the audience is that of this copy."""
+    """The inverse of `entry_messages`, from any of the copies."""
     properties = message.header.properties
     headers: Mapping[str, Any] = properties.headers or {}
     version = headers.get("version")
+    event, audience = message.body, headers.get("audience")
+    if audience is None:
+        event_bytes = int(headers["event_bytes"])
+        event, audience = message.body[:event_bytes], message.body[event_bytes:].decode()
     return Entry(
         position=int(headers["position"]),
         version=None if version is None else int(version),
@@ -95,12 +105,12 @@ def entry_of(message: DeliveredMessage) -> Entry:
         id=properties.message_id or "",
         type=properties.message_type or "",
         subject=headers.get("subject"),
-        audience=tuple(headers["audience"].split(" ")),
+        audience=tuple(audience.split(" ")),
         final="final" in headers,
         traceparent=headers.get("traceparent"),
         tracestate=headers.get("tracestate"),
         appended_at=_EPOCH + int(headers["appended"]) * _MILLISECOND,
-        event=message.body,
+        event=event,
     )
 
 
@@ -130,11 +140,11 @@ def dead_letter_of(message: DeliveredMessage) -> DeadLetter:
 
 
 def _parts(tags: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The tags in runs of at most `MAX_COPY_TAG_BYTES`: nearly always one."""
+    """The tags in runs of at most `MAX_HEADER_TAG_BYTES`: nearly always one."""
     start, size_bytes = 0, 0
     for index, tag in enumerate(tags):
         tag_bytes = len(tag.encode()) + 1
-        if size_bytes + tag_bytes > MAX_COPY_TAG_BYTES:
+        if size_bytes + tag_bytes > MAX_HEADER_TAG_BYTES:
             yield tags[start:index]
             start, size_bytes = index, 0
         size_bytes += tag_bytes

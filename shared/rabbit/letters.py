@@ -1,0 +1,69 @@
+"""Dead letters: stored by confirmed publish, looked at without being taken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from aiormq.abc import DeliveredMessage
+
+from shared.ports.broker import DeadLetter
+from shared.rabbit.link import Channel, Link
+from shared.rabbit.messages import dead_letter_of
+from shared.rabbit.translation import translated
+
+# Each look takes this many, however few are asked for: a quorum queue puts what returns behind what
+# returned before, so that a look at fewer letters than the last one took would change their order.
+MAX_LETTERS = 500
+# How long nothing comes before the queue is believed to be empty.
+QUIET_S = 0.1
+
+
+class DeadLetterReader:
+    """Looks at the queue through one consumer: what several gets took would return in another order."""
+
+    def __init__(self, link: Link, queue: str, timeout_s: float) -> None:
+        self._link = link
+        self._queue = queue
+        self._timeout_s = timeout_s
+        self._channel: Channel | None = None
+        # Two readers at once would each see some of the letters.
+        self._turn = asyncio.Lock()
+
+    async def oldest(self, limit: int) -> Sequence[DeadLetter]:
+        """Up to `limit` and `MAX_LETTERS`; fewer where another process looks at them at the same time."""
+        with translated():
+            async with asyncio.timeout(self._timeout_s), self._turn:
+                return (await self._look(await self._open_channel()))[:limit]
+
+    async def _look(self, channel: Channel) -> Sequence[DeadLetter]:
+        underlay = channel.underlay
+        seen: list[DeliveredMessage] = []
+
+        async def look(message: DeliveredMessage) -> None:
+            seen.append(message)
+
+        await underlay.basic_qos(prefetch_count=MAX_LETTERS)
+        consuming = await underlay.basic_consume(self._queue, look)
+        try:
+            await self._gather(channel, seen)
+        finally:
+            await underlay.basic_cancel(consuming.consumer_tag or "")
+            if seen:
+                await underlay.basic_nack(seen[-1].delivery_tag or 0, multiple=True, requeue=True)
+        return [dead_letter_of(message) for message in seen]
+
+    async def _gather(self, channel: Channel, seen: Sequence[DeliveredMessage]) -> None:
+        """Returns when nothing more comes. The count alone is no guide: it lags behind what was returned."""
+        waiting, before = True, -1
+        while len(seen) < MAX_LETTERS and (waiting or len(seen) > before):
+            before = len(seen)
+            await asyncio.sleep(QUIET_S)
+            found = await channel.underlay.queue_declare(self._queue, passive=True)
+            waiting = bool(found.message_count)
+
+    async def _open_channel(self) -> Channel:
+        """The same one for every look: on it the last return comes before the next count."""
+        if self._channel is None or self._channel.is_closed:
+            self._channel = await self._link.channel(confirms=False)
+        return self._channel
