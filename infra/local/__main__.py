@@ -208,7 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="ingest gets it, edge, console and persister the next three; 0 takes free ones (default: %(default)s)",
     )
     base_port = parser.parse_args(arguments).base_port
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a shell that starts us in the background has us ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         run(base_port)
     except KeyboardInterrupt:
