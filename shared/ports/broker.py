@@ -10,8 +10,6 @@ from typing import Protocol
 from shared.model.entry import Entry
 from shared.model.event import Event
 
-DEAD_LETTER_BODY_LIMIT_BYTES = 1024 * 1024
-
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
