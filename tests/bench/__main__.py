@@ -19,7 +19,7 @@ from typing import Any
 import uvloop
 
 from tests.bench import append, depth, fanout, latency, memory, micro, pipeline, resume
-from tests.bench.measure import Benchmark, Failed, Result, Sample, results_of, shown
+from tests.bench.measure import Benchmark, Result, Sample, results_of, shown
 from tests.bench.stage import Stage
 from tests.harness.process import ROOT
 
@@ -91,10 +91,15 @@ async def _measure(chosen: Sequence[Benchmark], options: argparse.Namespace, res
             samples: list[Sample] = []
             try:
                 await _collect(benchmark, stage, samples)
-            except (Failed, TimeoutError, AssertionError, OSError) as failed:
-                failures.append(f"{benchmark.name}: {str(failed) or type(failed).__name__}")
+            except Exception as failed:
+                failures.append(f"{benchmark.name}: {_cause(failed)!r}")
             results += results_of(benchmark, samples)
     return failures
+
+
+def _cause(error: Exception) -> BaseException:
+    """What a task group wraps is what failed."""
+    return _cause(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
 async def _collect(benchmark: Benchmark, stage: Stage, samples: list[Sample]) -> None:

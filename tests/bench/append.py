@@ -18,6 +18,7 @@ from shared.mongo.schema import HEAD_ID, HEADS, INDEXES
 from shared.rabbit.broker import open_broker
 from tests.bench import samples
 from tests.bench.measure import Benchmark, Failed, Figure, Sample, at_least
+from tests.bench.processes import cpu_s
 from tests.bench.publisher import publish_all
 from tests.bench.stage import Installation, Stage
 from tests.bench.writer_process import writer_alone
@@ -35,10 +36,10 @@ async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
         for installation in (whole, alone):
             await _fill_queue(installation, events)
         stage.tell(f"run {run}: the writer by itself, the whole persister, insert_many")
-        async with writer_alone(alone.env):
-            writer = await _append_rate(alone, events)
-        async with _persister(whole):
-            persister = await _append_rate(whole, events)
+        async with writer_alone(alone.env) as pid:
+            writer, writer_cpu = await _append_rate(alone, events, pid)
+        async with _persister(whole) as pid:
+            persister, persister_cpu = await _append_rate(whole, events, pid)
         indexed = await _bare_rate(whole, "bare_indexed", events, indexed=True)
         bare = await _bare_rate(whole, "bare_id", events, indexed=False)
         yield {
@@ -48,6 +49,8 @@ async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
             "insert_many, only _id": bare,
             "writer / insert_many": writer / indexed,
             "persister / insert_many": persister / indexed,
+            "writer, processor": writer_cpu,
+            "persister, processor": persister_cpu,
         }
 
 
@@ -61,29 +64,33 @@ def _event(number: int) -> Event:
 
 
 @asynccontextmanager
-async def _persister(installation: Installation) -> AsyncIterator[None]:
+async def _persister(installation: Installation) -> AsyncIterator[int]:
+    """The process as it is in production, started; its id."""
     service = installation.service("persister")
     service.start()
     try:
-        yield
+        yield service.pid
     finally:
         service.end()
 
 
-async def _append_rate(installation: Installation, events: int) -> float:
-    """Events a second, by the log's head, from the first batch seen in it to the last."""
+async def _append_rate(installation: Installation, events: int, pid: int) -> tuple[float, float]:
+    """Events a second, by the log's head, from the first batch seen in it to the last; µs of processor an event."""
     settings = installation.settings
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(settings.mongo_url.get_secret_value())
     try:
         heads = client.get_database(settings.mongo_database)[HEADS]
         async with asyncio.timeout(DONE_WITHIN_S):
             began_at, before = await _until(heads, 1)
+            used_s = cpu_s(pid)
             ended_at, last = await _until(heads, events)
+            used_s = cpu_s(pid) - used_s
     finally:
         client.close()
     if last != events:
         raise Failed(f"{events} events were published, and the log ends at {last}")
-    return (last - before) / (ended_at - began_at)
+    appended = last - before
+    return appended / (ended_at - began_at), used_s / appended * 1_000_000
 
 
 async def _until(heads: AsyncIOMotorCollection[Document], last: int) -> tuple[float, int]:
@@ -127,6 +134,8 @@ BENCHMARK = Benchmark(
         Figure("persister / insert_many", "ratio", at_least(0.4)),
         Figure("writer", "events/s"),
         Figure("writer / insert_many", "ratio"),
+        Figure("writer, processor", "µs/event"),
+        Figure("persister, processor", "µs/event"),
         Figure("insert_many", "events/s"),
         Figure("insert_many, only _id", "events/s"),
     ),

@@ -13,6 +13,7 @@ from shared.ports.broker import Broker
 from shared.wiring import open_backends
 from tests.bench import samples
 from tests.bench.measure import Benchmark, Figure, Sample, at_least
+from tests.bench.processes import cpu_s
 from tests.bench.stage import Stage
 from tests.bench.streams import Streams
 
@@ -27,6 +28,7 @@ class Edge:
 
     broker: Broker
     streams: Streams
+    pid: int
     position: int = 0
 
     async def frames_per_s(self, events: int) -> float:
@@ -53,7 +55,10 @@ async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
             async with _edge(stage, routing) as edge:
                 for _ in range(WARM_UP_EVENTS):
                     await edge.frames_per_s(1)
+                used_s = cpu_s(edge.pid)
                 sample[routing] = statistics.median([await edge.frames_per_s(1) for _ in range(events)])
+                used_s = cpu_s(edge.pid) - used_s
+                sample[f"{routing}, processor"] = used_s / (events * OPEN_STREAMS) * 1_000_000
                 sample[f"{routing}, burst"] = await edge.frames_per_s(burst)
         yield sample
 
@@ -68,7 +73,7 @@ async def _edge(stage: Stage, routing: str) -> AsyncIterator[Edge]:
         open_backends(installation.settings) as backends,
     ):
         await streams.open(edge.url, installation.cookies(users))
-        yield Edge(backends.broker, streams)
+        yield Edge(backends.broker, streams, edge.pid)
 
 
 BENCHMARK = Benchmark(
@@ -76,8 +81,10 @@ BENCHMARK = Benchmark(
     f"one event to {OPEN_STREAMS:,} open streams of one edge, from its delivery to the last frame",
     (
         Figure("edge-queue", "frames/s", at_least(25_000)),
+        Figure("edge-queue, processor", "µs/frame"),
         Figure("edge-queue, burst", "frames/s"),
         Figure("user-queues", "frames/s"),
+        Figure("user-queues, processor", "µs/frame"),
         Figure("user-queues, burst", "frames/s"),
     ),
     runs,

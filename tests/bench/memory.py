@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator
-from pathlib import Path
 
 from tests.bench.measure import Benchmark, Figure, Sample, at_most
+from tests.bench.processes import resident_kib
 from tests.bench.stage import Installation, Stage
 from tests.bench.streams import Streams
 
@@ -41,13 +40,7 @@ async def _open(streams: Streams, url: str, installation: Installation, opened: 
 
 async def _rss_kib(pid: int) -> float:
     await asyncio.sleep(SETTLE_S)
-    return _resident_kib(pid)
-
-
-def _resident_kib(pid: int) -> float:
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return float(found[1])
+    return resident_kib(pid)
 
 
 def _users(first: int, end: int) -> list[str]:

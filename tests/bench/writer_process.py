@@ -17,13 +17,13 @@ from tests.harness.process import ROOT
 
 
 @asynccontextmanager
-async def writer_alone(given: dict[str, str]) -> AsyncIterator[None]:
-    """The process, started; ended at the end. `given` are the `CARILLON_*` of its environment."""
+async def writer_alone(given: dict[str, str]) -> AsyncIterator[int]:
+    """The process, started; its id. `given` are the `CARILLON_*` of its environment."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.writer_process", env=os.environ | given, cwd=ROOT, start_new_session=True
     )
     try:
-        yield
+        yield child.pid
     finally:
         if child.returncode is None:
             child.terminate()

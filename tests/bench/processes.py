@@ -1,0 +1,24 @@
+"""What the kernel says about a process (proc(5))."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+# Behind the program's name, which may hold spaces: utime and stime are fields 14 and 15 of the line.
+_UTIME, _STIME = 11, 12
+
+
+def resident_kib(pid: int) -> float:
+    """Its resident memory."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return float(found[1])
+
+
+def cpu_s(pid: int) -> float:
+    """The processor time that it has used: unlike a rate, it hardly depends on what else the machine does."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS_PER_S
