@@ -45,11 +45,28 @@ class Settings(BaseSettings):
     # Producers and sessions
     producer_keys: SecretStr = SecretStr("")
     jwt_secret: Secret | None = None
+    jwt_jwks_url: str | None = None
+    jwt_algorithms: tuple[Literal["HS256", "RS256", "ES256", "EdDSA"], ...] = ("HS256",)
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     session_secret: Secret | None = None
+    session_secret_previous: Secret | None = None
     session_ttl_s: Seconds = 8 * 3600
+    session_max_s: Seconds = 7 * 86_400
+    session_expiring_s: Seconds = 60.0
     cookie_secure: bool = True
+    ticket_ttl_s: Seconds = 30.0
+
+    # OpenID Connect login, off without an issuer
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_scopes: str = "openid profile email"
+    oidc_tags_claim: str = "carillon_tags"
+    public_url: str | None = None
+
+    # Other sites whose pages may use the edge, such as https://app.example.com
+    cors_origins: tuple[str, ...] = ()
 
     # Persister
     batch_max_events: int = Field(500, ge=1, le=5000)
@@ -65,6 +82,16 @@ class Settings(BaseSettings):
     backlog_page_events: int = Field(200, ge=1, le=5000)
     buffer_max_frames: int = Field(1000, ge=1, le=100_000)
     buffer_max_bytes: int = Field(1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    connections_per_user: int = Field(10, ge=1, le=10_000)
+    connections_over_limit: Literal["close-oldest", "refuse-newest"] = "close-oldest"
+    connections_max: int = Field(20_000, ge=1, le=1_000_000)
+    connects_per_address_per_s: float = Field(50.0, gt=0, le=1e6)
+    connects_per_user_per_s: float = Field(5.0, gt=0, le=1e6)
+    operator_keys: SecretStr = SecretStr("")
+    presence: bool = False
+    compression: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
 
     # Telling
     log_level: Literal["debug", "info", "warning", "error"] = "info"
