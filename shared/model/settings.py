@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     connections_per_user: int = Field(10, ge=1, le=10_000)
     connections_over_limit: Literal["close-oldest", "refuse-newest"] = "close-oldest"
     connections_max: int = Field(20_000, ge=1, le=1_000_000)
-    connects_per_address_per_s: float = Field(50.0, gt=0, le=1e6)
+    connects_per_address_per_s: float = Field(500.0, gt=0, le=1e6)
     connects_per_user_per_s: float = Field(5.0, gt=0, le=1e6)
     operator_keys: SecretStr = SecretStr("")
     presence: bool = False
