@@ -17,13 +17,14 @@ from services.dev.greeting import greeting, prove, sign_in
 from services.dev.secret import folder_secret
 from services.edge.service import blueprint as edge_blueprint
 from services.edge.service import open_edge
-from services.ingest.producers import Producers
+from services.ingest.service import PRODUCERS_SETTING
 from services.ingest.service import blueprint as ingest_blueprint
 from services.persister.service import persist
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.telemetry import tracing
 from shared.web.app import make_app
+from shared.web.keys import ApiKeys
 from shared.web.server import serve
 from shared.wiring import Backends, open_backends
 
@@ -102,8 +103,8 @@ def _secret(data_dir: Path, *, memory: bool) -> str:
         return secrets.token_hex(32)
 
 
-def _producers(settings: Settings) -> Producers:
-    return Producers(settings.producers() | {DEMO_KEY: DEMO_KEY}, loopback_only={DEMO_KEY})
+def _producers(settings: Settings) -> ApiKeys:
+    return ApiKeys(settings.producers() | {DEMO_KEY: DEMO_KEY}, PRODUCERS_SETTING, loopback_only={DEMO_KEY})
 
 
 def _dev_settings(settings: Settings, secret: str, data_dir: Path | None) -> Settings:

@@ -7,20 +7,24 @@ import logging
 import random
 import secrets
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanContext, SpanKind
 from quart.wrappers.response import ResponseBody
 
-from services.edge import frames
+from services.edge import control, frames
+from services.edge.control import control_tag
 from services.edge.frames import CloseReason, ResetReason
+from services.edge.grants import connection_tags
 from services.edge.handover import Handover, Offer
 from shared.model.errors import LogUnavailable
 from shared.telemetry import tracing
 
 if TYPE_CHECKING:
     from services.edge.edge import Edge
+    from services.edge.selection import Selection
     from services.edge.sessions import Session
     from shared.model.entry import Entry
 
@@ -35,25 +39,31 @@ READ_AGAIN_S = 1.0
 class Connection:
     """What one client receives. Its callbacks never block; `stream` does all the waiting."""
 
-    def __init__(self, edge: Edge, session: Session, tags: frozenset[str], heartbeat_s: float) -> None:
+    def __init__(self, edge: Edge, session: Session, selection: Selection, address: str) -> None:
         self.id = new_connection_id()
-        self.session = session
-        self.tags = tags | {f"connection:{self.id}"}
-        self._edge, self._heartbeat_s = edge, heartbeat_s
+        self.session, self.address = session, address
+        self.opened_at = datetime.now(UTC)
+        granted = connection_tags(session.own_tags, session.grants, selection.topics)
+        self.tags = granted | {f"connection:{self.id}", control_tag(session.sub)}
+        self._edge, self._selection = edge, selection
+        self._heartbeat_s = heartbeat_s = selection.heartbeat_s or edge.settings.heartbeat_s
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._handover: Handover | None = None
         self._greeting = b""
         self._closing: CloseReason | None = None
-        self._beat_due = self._wrote = self._started = False
+        self._beat_due = self._wrote = self._started = self._expiry_due = False
         self._is_bound = False
         self._span_context: SpanContext | None = None
         self._beat_timer = self._loop.call_later(heartbeat_s * random.uniform(0.5, 1), self._beat)
-        self._expiry_timer = self._loop.call_later(session.seconds_left(), self.close, CloseReason.SESSION_EXPIRED)
+        left_s, notice_s = session.seconds_left(), edge.settings.session_expiring_s
+        self._expiry_timer = self._loop.call_later(left_s, self.close, CloseReason.SESSION_EXPIRED)
+        self._notice_timer = self._loop.call_later(max(0.0, left_s - notice_s), self._announce_expiry)
 
     def begin(self, after: int, reset: ResetReason | None, *, behind: bool) -> None:
         """Says where the stream starts; call once, after joining the fan-out."""
         settings = self._edge.settings
+        self._announced = after
         self._handover = Handover(after, settings.buffer_max_frames, settings.buffer_max_bytes, behind=behind)
         self._handover.bound(self._is_bound)
         cursor = self._edge.cursor(after)
@@ -66,15 +76,20 @@ class Connection:
 
     def deliver(self, entry: Entry, frame: bytes) -> None:
         """Takes one live entry."""
-        if self._handover is None or self._closing is not None:
+        if self._handover is None or self._closing is not None or not self._shows(entry):
             return
-        offer = self._handover.offer(entry.position, frame)
+        offer = self._handover.offer(entry.position, frames.unnamed(frame) if self._selection.unnamed else frame)
         if offer is Offer.KEPT:
             if tracing.is_exporting():
                 self._trace(entry, replayed=False)
             self._wake()
         elif offer is Offer.OVERFLOW:
             self.close(CloseReason.SLOW_READER)
+
+    def progressed(self, position: int) -> None:
+        """Nothing at or below is missing but what waits here."""
+        if self._handover is not None:
+            self._handover.passed(position)
 
     def bound(self) -> None:
         """The feed has all our tags."""
@@ -114,9 +129,12 @@ class Connection:
                 async for chunk in self._backlog(self._handover):
                     self._wrote = True
                     yield chunk
+            elif self._expiry_due:
+                self._expiry_due = False
+                yield frames.session_expiring(int(self.session.seconds_left()))
             elif self._beat_due:
                 self._beat_due = False
-                yield frames.HEARTBEAT
+                yield self._heartbeat(self._handover)
             else:
                 await self._woken()
         yield frames.closing(self._closing, self._edge.reconnect_delay_ms(self._closing))
@@ -125,7 +143,29 @@ class Connection:
         """Gives back all that the connection holds; safe to call twice."""
         self._beat_timer.cancel()
         self._expiry_timer.cancel()
+        self._notice_timer.cancel()
         self._edge.forget(self)
+
+    @property
+    def closed_because(self) -> str:
+        """Why the stream ended; `gone` where the client went by itself."""
+        return self._closing.word if self._closing is not None else "gone"
+
+    def _shows(self, entry: Entry) -> bool:
+        """Whether the client gets to see the entry. Obeys it first where it is a control event."""
+        if entry.type in control.TYPES and control_tag(self.session.sub) in entry.audience:
+            if reason := control.close_reason(entry, self.session):
+                self.close(reason)
+            return False
+        return self._selection.types is None or self._selection.types.wants(entry.type)
+
+    def _heartbeat(self, handover: Handover) -> bytes:
+        """A comment, or where the log went on with what concerned others, the cursor's new place."""
+        position = handover.progress
+        if position <= self._announced:
+            return frames.HEARTBEAT
+        self._announced = position
+        return frames.progress(self._edge.cursor(position))
 
     async def _backlog(self, handover: Handover) -> AsyncIterator[bytes]:
         """One page of the log as chunks."""
@@ -141,9 +181,12 @@ class Connection:
         chunk: list[bytes] = []
         size = 0
         for entry in page.entries:
+            if not self._shows(entry):
+                continue
             if tracing.is_exporting():
                 self._trace(entry, replayed=True)
-            chunk.append(self._edge.encode(entry))
+            frame = self._edge.encode(entry)
+            chunk.append(frames.unnamed(frame) if self._selection.unnamed else frame)
             size += len(chunk[-1])
             if size >= WRITE_BYTES:
                 yield b"".join(chunk)
@@ -165,6 +208,10 @@ class Connection:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _announce_expiry(self) -> None:
+        self._expiry_due = True
+        self._wake()
 
     def _beat(self) -> None:
         if not self._started:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Collection, Coroutine
+from collections import OrderedDict
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
 from services.edge import frames
 from services.edge.connection import Connection
+from services.edge.control import Revocations, control_tag
 from services.edge.fanout import Fanout
 from services.edge.frames import CloseReason
 from services.edge.handover import start_after
+from services.edge.limits import Rate, TooMany
+from services.edge.presence import Presence
+from services.edge.selection import Selection
 from services.edge.sessions import Session
 from shared.model.cursor import Cursor
 from shared.model.entry import Entry, Page
-from shared.model.errors import Unavailable
+from shared.model.errors import LogUnavailable, Unavailable
+from shared.model.event import Event
 from shared.model.settings import Settings
-from shared.ports.broker import Broker
-from shared.ports.event_log import EventLog
+from shared.ports.sessions import SessionStore
+from shared.wiring import Backends
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +33,12 @@ log = logging.getLogger(__name__)
 CONCURRENT_READS = 16
 # Time for the last frames of all streams to leave, once each has been told to end.
 DRAIN_GRACE_S = 3.0
+# What the log says of the sessions of users who were here last; of the others it is read again.
+REMEMBERED_USERS = 10_000
+CONTROL_PAGE_ENTRIES = 500
+# How long a logout waits to see its own event in the log, and how often it looks.
+REVOKED_WITHIN_S = 2.0
+LOOK_EVERY_S = 0.02
 
 
 class Draining(Unavailable):
@@ -39,12 +51,18 @@ class Draining(Unavailable):
 class Edge:
     """Opens connections, and ends them all within the drain."""
 
-    def __init__(self, settings: Settings, broker: Broker, event_log: EventLog) -> None:
+    def __init__(self, settings: Settings, backends: Backends) -> None:
         self.settings = settings
-        self._log = event_log
+        self._log, self._broker = backends.event_log, backends.broker
+        self.store: SessionStore = backends.sessions
+        self.presence = Presence(backends.sessions, backends.broker, tell=settings.presence)
         self._log_id = ""
-        self._fanout = Fanout(broker, self.encode, self._spawn)
-        self._connections: set[Connection] = set()
+        self._fanout = Fanout(backends.broker, self.encode, self._spawn)
+        self._connections: dict[str, dict[Connection, None]] = {}
+        self._count = 0
+        self._by_address = Rate(settings.connects_per_address_per_s)
+        self._by_user = Rate(settings.connects_per_user_per_s)
+        self._revocations: OrderedDict[str, Revocations] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reads = asyncio.Semaphore(CONCURRENT_READS)
         self._draining = False
@@ -52,54 +70,119 @@ class Edge:
 
     @property
     def connection_count(self) -> int:
-        return len(self._connections)
+        return self._count
 
-    async def connect(self, session: Session, requested: str | None, heartbeat_s: float) -> Connection:
-        """Opens a stream for the session, from the cursor it asks for.
+    # Connections.
 
-        Raises `Unavailable` when broker or log do not answer, or the edge drains.
+    async def connect(self, session: Session, selection: Selection, address: str) -> Connection:
+        """Opens a stream for the session.
+
+        Raises `Unavailable` when broker or log do not answer or the edge drains, `TooMany` at a
+        limit, `NotGranted` for a topic that the session may not see.
         """
         if self._draining:
             raise Draining
-        connection = Connection(self, session, session.tags, heartbeat_s)
-        self._connections.add(connection)
+        self._check_limits(session, address)
+        connection = Connection(self, session, selection, address)
+        self._add(connection)
         try:
             await self._fanout.join(self._scope_of(session), connection)
             # Only a head read after the binding proves that everything above it comes live.
             head = await self._log.head()
             self._learn(head.log_id)
-            after, reset = start_after(requested, head)
+            after, reset = start_after(selection.cursor, head)
             connection.begin(after, reset, behind=after < head.last)
         except BaseException:
             connection.end()
             raise
+        self.presence.opened(connection)
         if self._draining:
             connection.close(CloseReason.DRAIN)
         return connection
 
     def forget(self, connection: Connection) -> None:
-        """Takes an ended connection out."""
-        if connection in self._connections:
-            self._connections.discard(connection)
-            self._fanout.leave(self._scope_of(connection.session), connection)
-        if not self._connections:
+        """Takes an ended connection out; safe to call twice."""
+        mine = self._connections.get(connection.session.sub, {})
+        if connection not in mine:
+            return
+        del mine[connection]
+        self._count -= 1
+        if not mine:
+            del self._connections[connection.session.sub]
+        self._fanout.leave(self._scope_of(connection.session), connection)
+        if connection.has_begun:
+            self.presence.closed(connection)
+        if not self._count:
             self._empty.set()
 
     async def drain(self) -> None:
         """Ends every stream with its own time to come back, and waits until all have left."""
         self._draining = True
         self._empty.clear()
-        for connection in list(self._connections):
+        for connection in self._all():
             connection.close(CloseReason.DRAIN)
-        if self._connections:
-            log.info("draining", extra={"connections": len(self._connections)})
+        if self._count:
+            log.info("draining", extra={"connections": self._count})
             try:
                 async with asyncio.timeout(DRAIN_GRACE_S):
                     await self._empty.wait()
             except TimeoutError:
-                log.warning("drained, but for readers that do not read", extra={"connections": self.connection_count})
+                log.warning("drained, but for readers that do not read", extra={"connections": self._count})
         for task in self._tasks:
             task.cancel()
+
+    def _add(self, connection: Connection) -> None:
+        mine = self._connections.setdefault(connection.session.sub, {})
+        mine[connection] = None
+        self._count += 1
+        if len(mine) > self.settings.connections_per_user:
+            next(iter(mine)).close(CloseReason.TOO_MANY)
+
+    def _check_limits(self, session: Session, address: str) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if self._count >= self.settings.connections_max:
+            raise TooMany("this server holds as many streams as it takes", 5, of_server=True)
+        if wait_s := self._by_address.take(address, now_s):
+            raise TooMany("this address connects too often", wait_s)
+        if wait_s := self._by_user.take(session.sub, now_s):
+            raise TooMany("this user connects too often", wait_s)
+        limit = self.settings.connections_per_user
+        mine = self._connections.get(session.sub, {})
+        if self.settings.connections_over_limit == "refuse-newest" and len(mine) >= limit:
+            raise TooMany(f"this user has {limit} streams open, and may not have more", 30)
+
+    def _all(self) -> Sequence[Connection]:
+        return [connection for mine in self._connections.values() for connection in mine]
+
+    # Sessions.
+
+    async def is_revoked(self, session: Session) -> bool:
+        """Whether the log says that the session has ended. Raises `LogUnavailable`."""
+        known = self._revocations.setdefault(session.sub, Revocations())
+        self._revocations.move_to_end(session.sub)
+        if len(self._revocations) > REMEMBERED_USERS:
+            self._revocations.popitem(last=False)
+        while True:
+            page = await self._log.read(known.through, CONTROL_PAGE_ENTRIES, [control_tag(session.sub)])
+            if self._learn(page.head.log_id):
+                return await self.is_revoked(session)
+            known.add(page.entries, page.through)
+            if page.at_head:
+                return known.include(session)
+
+    async def announce(self, event: Event) -> None:
+        """Publishes a control event, and returns once the log has it. Raises `Unavailable`."""
+        await self._broker.publish(event)
+        identity = (event.source, event.id)
+        try:
+            async with asyncio.timeout(REVOKED_WITHIN_S):
+                while identity not in await self._log.positions([identity]):
+                    await asyncio.sleep(LOOK_EVERY_S)
+        except TimeoutError:
+            # It is published, so it will come; the caller must not believe that it already has.
+            raise LogUnavailable("the event was published, and is not in the log yet") from None
+
+    # What connections share.
 
     async def read(self, after: int, tags: Collection[str]) -> Page:
         """A page of the log, in turn with the other connections. Raises `LogUnavailable`."""
@@ -124,15 +207,18 @@ class Edge:
     def _scope_of(self, session: Session) -> str:
         return session.sub if self.settings.routing == "user-queues" else ""
 
-    def _learn(self, log_id: str) -> None:
+    def _learn(self, log_id: str) -> bool:
+        """Takes note of the log's id; True where it is another log than before."""
         if log_id == self._log_id:
-            return
-        if self._log_id:
+            return False
+        is_another, self._log_id = bool(self._log_id), log_id
+        if is_another:
             log.warning("the log has been replaced", extra={"log_id": log_id})
-            for connection in list(self._connections):
+            self._revocations.clear()
+            self._fanout.forget_frames()
+            for connection in self._all():
                 connection.close(CloseReason.LOG_REPLACED)
-        self._log_id = log_id
-        self._fanout.forget_frames()
+        return is_another
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

@@ -33,6 +33,9 @@ class Listener(Protocol):
     def deliver(self, entry: Entry, frame: bytes) -> None:
         """Takes one live entry; must not block."""
 
+    def progressed(self, position: int) -> None:
+        """Every entry at or below that concerns it has been delivered; must not block."""
+
     def bound(self) -> None:
         """From now on every entry dispatched to `tags` is delivered."""
 
@@ -128,7 +131,7 @@ class Scope:
             else:
                 self._lost(opened[0], reason)
 
-        opened[0] = await self._broker.open_feed(self._on_entry, on_lost)
+        opened[0] = await self._broker.open_feed(self._on_entry, on_lost, self._on_progress)
         if early:
             raise BrokerUnavailable(early[0])
         self._feed = opened[0]
@@ -170,6 +173,10 @@ class Scope:
                 return
         finally:
             self._recovering = False
+
+    def _on_progress(self, position: int) -> None:
+        for listener in self._listeners:
+            listener.progressed(position)
 
     def _on_entry(self, entry: Entry) -> None:
         frame: bytes | None = None

@@ -20,6 +20,10 @@ class CloseReason(Enum):
     DRAIN = "drain", True
     SLOW_READER = "slow-reader", True
     SESSION_EXPIRED = "session-expired", False
+    SESSION_REVOKED = "session-revoked", False
+    SESSION_REPLACED = "session-replaced", True
+    DISCONNECTED = "disconnected", True
+    TOO_MANY = "newer-connection", False
     LOG_REPLACED = "log-replaced", True
 
     def __init__(self, word: str, reconnect: bool) -> None:
@@ -44,6 +48,22 @@ def frame(event: str, data: bytes, cursor: str | None = None) -> bytes:
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(_LINE_END.split(data))
     return head.encode() + data + b"\n\n"
+
+
+def unnamed(named: bytes) -> bytes:
+    """The same frame without its `event` line, so that a client's `onmessage` gets it."""
+    after_id = named.index(b"\n") + 1
+    return named[:after_id] + named[named.index(b"\n", after_id) + 1 :]
+
+
+def progress(cursor: str) -> bytes:
+    """Moves the client's cursor and dispatches nothing: what lies before concerned others."""
+    return f"id: {cursor}\n\n".encode()
+
+
+def session_expiring(seconds_left: int) -> bytes:
+    """Announces the end of the session, in time to renew it."""
+    return frame("session-expiring", _json({"expires_in": seconds_left}))
 
 
 def retry(delay_ms: int) -> bytes:

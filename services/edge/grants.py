@@ -49,7 +49,9 @@ def connection_tags(own: Collection[str], grants: Collection[str], asked: Collec
     tags = [checked_tag(f"{TOPIC}{topic}") for topic in asked]
     refused = [tag.removeprefix(TOPIC) for tag in tags if is_pattern(tag) or not is_granted(tag, grants)]
     if refused:
-        raise NotGranted("topics", f"not granted: {', '.join(refused)[:500]}", "ask for topics that the session may see")
+        raise NotGranted(
+            "topics", f"not granted: {', '.join(refused)[:500]}", "ask for topics that the session may see"
+        )
     # Asking narrows the topics; what is granted besides topics stays.
     others = (grant for grant in grants if not grant.startswith(TOPIC) and not is_pattern(grant))
     return frozenset(own).union(tags, others)
@@ -71,7 +73,9 @@ class TypeFilter:
     def __init__(self, patterns: Collection[str]) -> None:
         for pattern in patterns:
             if len(pattern) > MAX_PATTERN_CHARS:
-                raise InvalidInput("types", f"{pattern[:40]!r}… is too long", f"use at most {MAX_PATTERN_CHARS} characters")
+                raise InvalidInput(
+                    "types", f"{pattern[:40]!r}… is too long", f"use at most {MAX_PATTERN_CHARS} characters"
+                )
         self._exact = frozenset(pattern for pattern in patterns if not is_pattern(pattern))
         self._patterns = tuple(_matcher(pattern) for pattern in patterns if is_pattern(pattern))
 

@@ -32,7 +32,7 @@ class Handover:
     """Holds the live frames of one connection until they are due, within bounds."""
 
     __slots__ = ("_bound", "_bytes", "_frames", "_incomplete", "_last", "_max_bytes", "_max_frames",
-                 "_read_is_due", "behind", "sent")  # fmt: skip
+                 "_passed", "_read_is_due", "behind", "sent")  # fmt: skip
 
     def __init__(self, after: int, max_frames: int, max_bytes: int, *, behind: bool) -> None:
         self.sent = after
@@ -42,7 +42,7 @@ class Handover:
         self._max_frames, self._max_bytes = max_frames, max_bytes
         self._frames: deque[tuple[int, bytes]] = deque()
         self._bytes = 0
-        self._last = after
+        self._last = self._passed = after
         self._bound = True
         self._incomplete = False
         self._read_is_due = behind
@@ -67,6 +67,7 @@ class Handover:
         if not is_bound:
             self._clear()
             self.behind = self._incomplete = True
+            self._passed = self.sent
         self._bound = is_bound
         self._read_is_due = self.behind
 
@@ -89,6 +90,16 @@ class Handover:
             self._bytes -= len(self._frames.popleft()[1])
         if at_head and not self._incomplete:
             self.behind = False
+
+    def passed(self, position: int) -> None:
+        """Every live frame at or below `position` has been offered. Ignored while behind: the log knows better."""
+        if not self.behind:
+            self._passed = max(self._passed, position)
+
+    @property
+    def progress(self) -> int:
+        """Up to where nothing is left to send: `sent`, or farther where all that came later was for others."""
+        return self.sent if self._frames or self.behind else max(self.sent, self._passed)
 
     def take(self, max_bytes: int) -> bytes:
         """The live frames that are due, joined, up to about `max_bytes`; empty while behind."""

@@ -1,20 +1,27 @@
-"""The edge's HTTP side: sessions and the event stream."""
+"""The edge's HTTP side: sessions, tickets, the event stream, and who is connected."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from typing import Any
 
 from quart import Blueprint, Response, jsonify, request
 
+from services.edge import control, origins
 from services.edge.connection import EventStreamBody
 from services.edge.edge import Edge
-from services.edge.handover import EARLIEST
+from services.edge.grants import NotGranted
+from services.edge.limits import TooMany
+from services.edge.selection import TICKET, parse_selection
 from services.edge.sessions import NoSession, Session, SessionCookie
+from services.edge.tickets import Tickets
 from services.edge.tokens import InvalidToken, Token
-from shared.model.cursor import Cursor
 from shared.model.errors import InvalidInput
-from shared.web.problem import problem
+from shared.web.keys import ApiKeys
+from shared.web.problem import Refusal, problem
 
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -22,62 +29,171 @@ STREAM_HEADERS = {
     # nginx buffers responses unless the response itself asks it not to.
     "X-Accel-Buffering": "no",
 }
-STREAM_PARAMETERS = frozenset({"last-event-id"})
+MAX_LISTED = 1000
 
 
-def blueprint(edge: Edge, cookie: SessionCookie, verify: Callable[[str], Token]) -> Blueprint:
-    """`/v1/session` and `/v1/events`, for an app of the edge's own or for `carillon dev`."""
+@dataclass(frozen=True, slots=True)
+class Doorkeeper:
+    """What decides who a request comes from."""
+
+    cookie: SessionCookie
+    tickets: Tickets
+    verify: Callable[[str], Awaitable[Token]]
+    operators: ApiKeys
+
+
+def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
+    """The edge's routes, for an app of its own or for `carillon dev`."""
     routes = Blueprint("edge", __name__)
+    cookie, allowed_origins = door.cookie, edge.settings.cors_origins
+
+    @routes.before_request
+    async def refuse_foreign_pages() -> None:
+        origin, fetch_site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+        # A link or an image on another site may ask to read; the answer is kept from that page anyway.
+        if origin is None and request.method in ("GET", "HEAD"):
+            return
+        if origins.is_foreign(origin, fetch_site, request.host, allowed_origins):
+            fix = "add the page's origin to CARILLON_CORS_ORIGINS"
+            raise Refusal(403, f"pages of {(origin or fetch_site)!r} may not use this", field="Origin", fix=fix)
+
+    @routes.after_request
+    async def let_allowed_pages_read(response: Response) -> Response:
+        is_preflight = request.method == "OPTIONS"
+        headers = origins.cors_headers(request.headers.get("Origin"), allowed_origins, preflight=is_preflight)
+        response.vary.add(headers["Vary"])
+        response.headers.update({name: value for name, value in headers.items() if name != "Vary"})
+        return response
 
     @routes.post("/v1/session")
     async def open_session() -> Response:
-        token = verify(_bearer())
+        token = await door.verify(_bearer())
         session = cookie.open(token.sub, token.tags, token.expires_at)
-        response = jsonify(_about(session))
-        response.set_cookie(
-            cookie.name,
-            cookie.sign(session),
-            max_age=int(session.seconds_left()),
-            path="/",
-            secure=cookie.secure,
-            httponly=True,
-            samesite="Lax",
-        )
-        return _private(response)
+        await _end_replaced(token.sub)
+        return set_session(_private(jsonify(_about(session))), session, cookie)
+
+    async def _end_replaced(sub: str) -> None:
+        """Signing in again, perhaps with other grants, ends the session that the cookie had."""
+        try:
+            former = cookie.read(request.cookies.get(cookie.name))
+        except NoSession:
+            return
+        if former.sub == sub:
+            await edge.announce(control.revoked(sub, former.sid, time.time(), "replaced"))
 
     @routes.get("/v1/session")
     async def show_session() -> Response:
-        return _private(jsonify(_about(_session())))
+        session = await _cookie_session()
+        if renewed := cookie.renewed(session):
+            return set_session(_private(jsonify(_about(renewed))), renewed, cookie)
+        return _private(jsonify(_about(session)))
 
     @routes.delete("/v1/session")
     async def end_session() -> Response:
-        response = Response(status=204)
+        response = Response(status=HTTPStatus.NO_CONTENT)
         response.delete_cookie(cookie.name, path="/", secure=cookie.secure, httponly=True, samesite="Lax")
+        try:
+            session = await _cookie_session()
+        except NoSession:
+            # Signing out twice is no error.
+            return _private(response)
+        everywhere = _flag("everywhere")
+        await edge.announce(
+            control.revoked(session.sub, None if everywhere else session.sid, time.time(), "signed-out")
+        )
         return _private(response)
+
+    @routes.post("/v1/tickets")
+    async def issue_ticket() -> Response:
+        session = await (_bearer_session() if "Authorization" in request.headers else _cookie_session())
+        ticket = await door.tickets.issue(session)
+        return _private(jsonify(ticket=ticket, expires_in=int(door.tickets.ttl_s)))
 
     @routes.get("/v1/events")
     async def events() -> Response:
-        session = _session()
+        selection = parse_selection(request.args, request.headers.get("Last-Event-ID"))
+        session = await _stream_session()
+        headers = dict(STREAM_HEADERS)
         if request.method == "HEAD":
-            return Response(headers=STREAM_HEADERS)
-        connection = await edge.connect(session, _requested_cursor(), edge.settings.heartbeat_s)
-        response = Response(EventStreamBody(connection), headers=STREAM_HEADERS)
+            return Response(headers=headers)
+        connection = await edge.connect(session, selection, _address())
+        response = Response(EventStreamBody(connection), headers=headers)
         # Quart would end every response after a minute.
         response.timeout = None
+        if _came_by_cookie() and (renewed := cookie.renewed(session)):
+            set_session(response, renewed, cookie)
         return response
 
-    @routes.errorhandler(NoSession)
-    async def no_session(refused: NoSession) -> Response:
-        return _unauthorized(refused)
+    @routes.get("/v1/connections")
+    async def list_connections() -> Response:
+        _operator()
+        limit = _number("limit", 100, MAX_LISTED)
+        found = await edge.store.connections(
+            sub=request.args.get("user"), after=request.args.get("after", ""), limit=limit
+        )
+        shown = [asdict(record) | {"opened_at": record.opened_at.isoformat()} for record in found]
+        return _private(jsonify(connections=shown, next=found[-1].id if len(found) == limit else None))
 
-    @routes.errorhandler(InvalidToken)
-    async def bad_token(refused: InvalidToken) -> Response:
-        return _unauthorized(refused)
+    @routes.get("/v1/connections/counts")
+    async def count_connections() -> Response:
+        _operator()
+        counts = await edge.store.counts()
+        return _private(jsonify(total=sum(counts.values()), by_edge=dict(counts), here=edge.statistics()))
 
-    def _session() -> Session:
-        return cookie.read(request.cookies.get(cookie.name))
+    @routes.delete("/v1/connections")
+    async def disconnect() -> Response:
+        by = _operator()
+        sub = request.args.get("user")
+        if not sub:
+            raise InvalidInput("user", "it is missing", "name the user whose connections shall close")
+        await edge.announce(control.disconnected(sub, request.args.get("session"), by))
+        return _private(Response(status=HTTPStatus.NO_CONTENT))
+
+    for refused in (NoSession, InvalidToken):
+        routes.register_error_handler(refused, _unauthorized)
+    routes.register_error_handler(NotGranted, _forbidden)
+    routes.register_error_handler(TooMany, _too_many)
+
+    # Who asks.
+
+    async def _stream_session() -> Session:
+        if ticket := request.args.get(TICKET):
+            return await _not_revoked(await door.tickets.redeem(ticket))
+        return await (_bearer_session() if "Authorization" in request.headers else _cookie_session())
+
+    async def _bearer_session() -> Session:
+        token = await door.verify(_bearer())
+        return await _not_revoked(cookie.open(token.sub, token.tags, token.expires_at))
+
+    async def _cookie_session() -> Session:
+        return await _not_revoked(cookie.read(request.cookies.get(cookie.name)))
+
+    async def _not_revoked(session: Session) -> Session:
+        if await edge.is_revoked(session):
+            raise cookie.refused("the session was ended")
+        return session
+
+    def _came_by_cookie() -> bool:
+        return TICKET not in request.args and "Authorization" not in request.headers
+
+    def _operator() -> str:
+        return door.operators.identify(request.headers.get("Authorization"), from_loopback=True)
 
     return routes
+
+
+def set_session(response: Response, session: Session, cookie: SessionCookie) -> Response:
+    """Gives the browser the session's cookie."""
+    response.set_cookie(
+        cookie.name,
+        cookie.sign(session),
+        max_age=int(session.seconds_left()),
+        path="/",
+        secure=cookie.secure,
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
 
 
 def _bearer() -> str:
@@ -87,29 +203,31 @@ def _bearer() -> str:
     return token.strip()
 
 
-def _requested_cursor() -> str | None:
-    """Where the client wants to go on. The header is the browser's own and newer than the address.
+def _address() -> str:
+    """The other end of the TCP connection: what a proxy says of its clients is not ours to believe."""
+    client = (request.scope or {}).get("client")
+    return str(client[0]) if client else ""
 
-    An unreadable header gets a `reset`, since no browser can mend it and any error status would
-    stop its EventSource for good; an unreadable parameter was written by somebody: tell them.
-    """
-    for name in request.args:
-        if name not in STREAM_PARAMETERS:
-            known = ", ".join(sorted(STREAM_PARAMETERS))
-            raise InvalidInput(name[:60], "there is no such parameter", f"use one of: {known}")
-    if header := request.headers.get("Last-Event-ID"):
-        return header
-    parameter = request.args.get("last-event-id")
-    if parameter is not None and parameter != EARLIEST:
-        Cursor.parse(parameter)
-    return parameter
+
+def _flag(name: str) -> bool:
+    text = request.args.get(name, "0")
+    if text not in ("0", "1"):
+        raise InvalidInput(name, f"{text[:40]!r} is neither 0 nor 1", "use 1 for yes")
+    return text == "1"
+
+
+def _number(name: str, default: int, highest: int) -> int:
+    text = request.args.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= highest):
+        raise InvalidInput(name, f"{text[:40]!r} is out of range", f"give a number from 1 to {highest}")
+    return int(text)
 
 
 def _about(session: Session) -> dict[str, Any]:
     return {
         "sub": session.sub,
         "sid": session.sid,
-        "tags": sorted(session.tags),
+        "tags": sorted(session.own_tags.union(session.grants)),
         "expires_at": session.expires_at,
         "expires_in": int(session.seconds_left()),
     }
@@ -120,12 +238,17 @@ def _private(response: Response) -> Response:
     return response
 
 
-def _unauthorized(refused: InvalidInput) -> Response:
-    return problem(
-        401,
-        "Not signed in",
-        refused.problem,
-        field=refused.field,
-        fix=refused.fix,
-        headers={"WWW-Authenticate": 'Bearer realm="carillon"'},
-    )
+async def _unauthorized(refused: InvalidInput) -> Response:
+    challenge = {"WWW-Authenticate": 'Bearer realm="carillon"'}
+    return problem(401, "Not signed in", refused.problem, field=refused.field, fix=refused.fix, headers=challenge)
+
+
+async def _forbidden(refused: NotGranted) -> Response:
+    return problem(403, "Forbidden", refused.problem, field=refused.field, fix=refused.fix)
+
+
+async def _too_many(refused: TooMany) -> Response:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if refused.of_server else HTTPStatus.TOO_MANY_REQUESTS
+    retry = {"Retry-After": str(refused.retry_after_s)}
+    fix = f"try again in {refused.retry_after_s} s, or use one stream for all tabs"
+    return problem(status, status.phrase, refused.what, fix=fix, headers=retry)

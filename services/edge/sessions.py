@@ -10,7 +10,8 @@ import hashlib
 import hmac
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -31,19 +32,21 @@ class NoSession(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who is there, what they may see, and until when."""
+    """Who is there, what they may see, and until when. Times are seconds since the epoch."""
 
     sub: str
     sid: str
     grants: tuple[str, ...]
-    """Tags beyond the user's own, as the token granted them."""
+    """Tags and topic patterns beyond the user's own, as the token granted them."""
+    opened_at: float
     expires_at: int
-    """Seconds since the epoch."""
+    not_after: int
+    """No renewal goes beyond it."""
 
     @property
-    def tags(self) -> frozenset[str]:
-        """All tags of this session."""
-        return frozenset((user_tag(self.sub), f"session:{self.sid}", EVERYONE, *self.grants))
+    def own_tags(self) -> frozenset[str]:
+        """What the session holds whatever was granted."""
+        return frozenset((user_tag(self.sub), f"session:{self.sid}", EVERYONE))
 
     def seconds_left(self) -> float:
         """Until the session ends; never negative."""
@@ -51,37 +54,72 @@ class Session:
 
 
 class SessionCookie:
-    """Makes and reads the cookie."""
+    """Makes, reads and renews the cookie.
 
-    def __init__(self, secret: str, ttl_s: float, *, secure: bool) -> None:
-        self._key = OctKey.import_key(hmac.digest(secret.encode(), _PURPOSE, hashlib.sha256))
+    Args:
+        secrets_: the first signs; each of them verifies, so that the key can be changed under way.
+        ttl_s: how long a session lasts that nobody renews.
+        secure: whether it goes over https only.
+    """
+
+    def __init__(self, secrets_: Sequence[str], ttl_s: float, *, secure: bool) -> None:
+        self._keys = [_derived(secret) for secret in secrets_]
         self._ttl_s, self.secure = ttl_s, secure
         # The prefix makes browsers refuse the cookie over http, from a subdomain, or for a path.
         self.name = "__Host-carillon" if secure else "carillon"
 
-    def open(self, sub: str, grants: tuple[str, ...], not_after: float) -> Session:
-        """A new session, that ends after its own time or with the token that opened it."""
+    def open(self, sub: str, grants: Sequence[str], not_after: float) -> Session:
+        """A new session, renewable until `not_after`: the end of the token that opened it."""
         user_tag(sub)
-        expires_at = int(min(time.time() + self._ttl_s, not_after))
-        return Session(sub, secrets.token_urlsafe(12), tuple(map(checked_tag, grants)), expires_at)
+        now = time.time()
+        expires_at = int(min(now + self._ttl_s, not_after))
+        return Session(sub, secrets.token_urlsafe(12), tuple(map(checked_tag, grants)), now, expires_at, int(not_after))
+
+    def renewed(self, session: Session) -> Session | None:
+        """The same session for longer, once half of its time is over; None where it is not yet, or cannot be."""
+        if session.seconds_left() > self._ttl_s / 2:
+            return None
+        expires_at = int(min(time.time() + self._ttl_s, session.not_after))
+        return replace(session, expires_at=expires_at) if expires_at > session.expires_at else None
 
     def sign(self, session: Session) -> str:
         """The cookie's value."""
-        claims = {"sub": session.sub, "sid": session.sid, "tags": list(session.grants), "exp": session.expires_at}
-        return jwt.encode({"alg": _ALGORITHM}, claims, self._key)
+        claims = {
+            "sub": session.sub,
+            "sid": session.sid,
+            "tags": list(session.grants),
+            "iat": session.opened_at,
+            "exp": session.expires_at,
+            "max": session.not_after,
+        }
+        return jwt.encode({"alg": _ALGORITHM}, claims, self._keys[0])
 
     def read(self, value: str | None) -> Session:
-        """The session of a request. Raises `NoSession` for none, a forged and an expired one."""
+        """The session of a cookie. Raises `NoSession` for none, a forged and an expired one."""
         if not value:
-            raise self._refused("there is none")
-        try:
-            claims = jwt.decode(value, self._key, algorithms=[_ALGORITHM]).claims
-            session = Session(claims["sub"], claims["sid"], tuple(claims["tags"]), int(claims["exp"]))
-        except (JoseError, ValueError, KeyError, TypeError):
-            raise self._refused("it is not one of ours") from None
-        if session.seconds_left() <= 0:
-            raise self._refused("the session has expired")
-        return session
+            raise self.refused("there is none")
+        for key in self._keys:
+            try:
+                claims = jwt.decode(value, key, algorithms=[_ALGORITHM]).claims
+                session = Session(
+                    claims["sub"],
+                    claims["sid"],
+                    tuple(claims["tags"]),
+                    float(claims["iat"]),
+                    int(claims["exp"]),
+                    int(claims["max"]),
+                )
+            except (JoseError, ValueError, KeyError, TypeError):
+                continue
+            if session.seconds_left() <= 0:
+                raise self.refused("the session has expired")
+            return session
+        raise self.refused("it is not one of ours")
 
-    def _refused(self, problem: str) -> NoSession:
+    def refused(self, problem: str) -> NoSession:
+        """The error that says what is wrong with the cookie, and what to do."""
         return NoSession(f"cookie {self.name}", problem, "sign in again: POST /v1/session with a bearer token")
+
+
+def _derived(secret: str) -> OctKey:
+    return OctKey.import_key(hmac.digest(secret.encode(), _PURPOSE, hashlib.sha256))

@@ -11,10 +11,10 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from quart import Blueprint, Response, jsonify, request
 
 from services.ingest.http_binding import MediaType, event_of, mode_of
-from services.ingest.producers import Producers, is_loopback
 from services.ingest.publisher import Publisher, Receipt
 from shared.telemetry.tracing import context_of, is_exporting, tracer
 from shared.web.app import limited_body
+from shared.web.keys import ApiKeys, is_loopback
 from shared.web.problem import RETRY_AFTER_S, Refusal, status_of
 
 PATH = "/v1/events"
@@ -24,7 +24,7 @@ PATH = "/v1/events"
 MAX_PUBLISHES_IN_FLIGHT = 512
 
 
-def blueprint(publisher: Publisher, producers: Producers, max_event_bytes: int) -> Blueprint:
+def blueprint(publisher: Publisher, producers: ApiKeys, max_event_bytes: int) -> Blueprint:
     """`POST /v1/events`, for an app of ingest's own or for `carillon dev`."""
     routes = Blueprint("ingest", __name__)
     places = Places(MAX_PUBLISHES_IN_FLIGHT)

@@ -6,13 +6,13 @@ import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from shared.embedded import queue
 from shared.embedded.database import Database, open_database
-from shared.embedded.feeds import MemoryFeed, Routes
+from shared.embedded.feeds import MemoryFeed, OnEntry, OnLost, OnProgress, Routes
 from shared.embedded.queue import DurableQueue, QueueIntake
 from shared.model.entry import Entry
 from shared.model.errors import BrokerUnavailable
@@ -80,9 +80,13 @@ class SqliteBroker:
         self._queue.check_open()
         self._routes.deliver(entries)
 
-    async def open_feed(self, on_entry: Callable[[Entry], None], on_lost: Callable[[str], None]) -> MemoryFeed:
+    async def tell_progress(self, position: int) -> None:
         self._queue.check_open()
-        return self._routes.open(on_entry, on_lost)
+        self._routes.tell_progress(position)
+
+    async def open_feed(self, on_entry: OnEntry, on_lost: OnLost, on_progress: OnProgress | None = None) -> MemoryFeed:
+        self._queue.check_open()
+        return self._routes.open(on_entry, on_lost, on_progress)
 
     async def ping(self) -> None:
         """Asks the thread that every publish goes through."""

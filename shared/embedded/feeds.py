@@ -8,16 +8,21 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from shared.model.entry import Entry
 from shared.model.errors import BrokerUnavailable
 
+OnEntry = Callable[[Entry], None]
+OnLost = Callable[[str], None]
+OnProgress = Callable[[int], None]
+
 _log = logging.getLogger(__name__)
 
 
 class MemoryFeed:
     """`shared.ports.broker.Feed`: a place in the routing table, and no queue, for `on_entry` never waits."""
 
-    def __init__(self, routes: Routes, on_entry: Callable[[Entry], None], on_lost: Callable[[str], None]) -> None:
+    def __init__(self, routes: Routes, on_entry: OnEntry, on_lost: OnLost, on_progress: OnProgress | None) -> None:
         self._routes = routes
         self._on_entry = on_entry
         self._on_lost = on_lost
+        self._on_progress = on_progress
         self._tags: set[str] = set()
         self._ended = False
 
@@ -46,6 +51,11 @@ class MemoryFeed:
             _log.exception("a feed's receiver failed", extra={"position": entry.position})
             self.lose(f"its receiver failed: {error!r}")
 
+    def progressed(self, position: int) -> None:
+        """Passes on how far the dispatch is."""
+        if not self._ended and self._on_progress is not None:
+            self._on_progress(position)
+
     def lose(self, reason: str) -> None:
         """Ends the feed from our side, telling its owner once."""
         if not self._ended:
@@ -65,8 +75,8 @@ class Routes:
         self._by_tag: dict[str, dict[MemoryFeed, None]] = {}
         self._open: dict[MemoryFeed, None] = {}
 
-    def open(self, on_entry: Callable[[Entry], None], on_lost: Callable[[str], None]) -> MemoryFeed:
-        feed = MemoryFeed(self, on_entry, on_lost)
+    def open(self, on_entry: OnEntry, on_lost: OnLost, on_progress: OnProgress | None) -> MemoryFeed:
+        feed = MemoryFeed(self, on_entry, on_lost, on_progress)
         self._open[feed] = None
         return feed
 
@@ -90,6 +100,10 @@ class Routes:
         for entry in entries:
             for feed in self._bound_to(entry.audience):
                 feed.receive(entry)
+
+    def tell_progress(self, position: int) -> None:
+        for feed in list(self._open):
+            feed.progressed(position)
 
     def lose_all(self, reason: str) -> None:
         for feed in list(self._open):

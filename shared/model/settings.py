@@ -108,9 +108,18 @@ class Settings(BaseSettings):
             raise InvalidInput(name, first["msg"], "see docs/reference/settings.md", reason="invalid-setting") from None
 
     def producers(self) -> dict[str, str]:
-        """API keys by producer name, from `name=key,name=key`. Raises `InvalidInput`."""
-        pairs = [pair.strip() for pair in self.producer_keys.get_secret_value().split(",") if pair.strip()]
-        producers = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-        if len(producers) != len(pairs) or not all(producers.values()):
-            raise InvalidInput("CARILLON_PRODUCER_KEYS", "it is not a list of name=key", "write name=key,name2=key2")
-        return producers
+        """The producers' API keys by name. Raises `InvalidInput`."""
+        return _keys("CARILLON_PRODUCER_KEYS", self.producer_keys)
+
+    def operators(self) -> dict[str, str]:
+        """The operators' API keys by name. Raises `InvalidInput`."""
+        return _keys("CARILLON_OPERATOR_KEYS", self.operator_keys)
+
+
+def _keys(setting: str, text: SecretStr) -> dict[str, str]:
+    """`name=key,name=key` -> keys by name."""
+    pairs = [pair.strip() for pair in text.get_secret_value().split(",") if pair.strip()]
+    keys = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    if len(keys) != len(pairs) or not all(keys.values()):
+        raise InvalidInput(setting, "it is not a list of name=key", "write name=key,name2=key2")
+    return keys

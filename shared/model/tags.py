@@ -13,13 +13,15 @@ from shared.model.errors import InvalidInput
 
 EVERYONE = "everyone"
 KINDS = ("user", "topic", "session", "connection")
+# The edges' own: what ends sessions and connections of a user, wherever they are.
+CONTROL = "control"
 
 # A tag is an AMQP routing key, which the protocol limits to 255 bytes.
 MAX_TAG_BYTES = 200
 # A thousand recipients fit the default size limit of an event; more of them are a topic.
 MAX_AUDIENCE_TAGS = 2000
 
-_TAG = re.compile(rf"everyone|(?:{'|'.join(KINDS)}):[^\s\x00-\x1f\x7f]+")
+_TAG = re.compile(rf"everyone|(?:{'|'.join((*KINDS, CONTROL))}):[^\s\x00-\x1f\x7f]+")
 
 
 def user_tag(sub: str) -> str:

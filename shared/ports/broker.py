@@ -102,11 +102,24 @@ class Broker(Protocol):
         """Hands the entries to the feeds bound to their tags; returns when all are confirmed."""
         ...
 
-    async def open_feed(self, on_entry: Callable[[Entry], None], on_lost: Callable[[str], None]) -> Feed:
-        """Opens a feed with no tags bound.
+    async def tell_progress(self, position: int) -> None:
+        """Tells every feed that `deliver` is done with all entries at or below `position`."""
+        ...
 
-        `on_entry` is called for each entry, in order, and must not block. `on_lost` is called at
-        most once, with the reason, when the feed has ended by itself: entries may have been missed.
+    async def open_feed(
+        self,
+        on_entry: Callable[[Entry], None],
+        on_lost: Callable[[str], None],
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Feed:
+        """Opens a feed with no tags bound. What it calls must not block.
+
+        Args:
+            on_entry: takes each entry of the tags bound, in order.
+            on_lost: told the reason, at most once, when the feed has ended by itself: entries may
+                have been missed.
+            on_progress: told a position when every entry at or below it, of tags that were bound
+                when it was dispatched, has been handed to `on_entry` before.
         """
         ...
 

@@ -21,7 +21,6 @@ from infra.local.servers import MongoServer, RabbitServer
 from services.edge.edge import Edge
 from services.edge.service import blueprint as edge_blueprint
 from services.edge.sessions import Session
-from services.ingest.producers import Producers
 from services.ingest.service import blueprint as ingest_blueprint
 from services.persister.service import persist
 from shared.model.entry import Entry
@@ -68,7 +67,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Backends, Any, Edge
         app = make_app(
             "test",
             settings,
-            ingest_blueprint(backends.broker, backends.event_log, settings, Producers(settings.producers())),
+            ingest_blueprint(backends.broker, backends.event_log, settings),
             edge_blueprint(edge, settings),
             probes={},
         )

@@ -18,7 +18,6 @@ from quart import Quart
 
 from services.ingest import routes
 from services.ingest.lookup import PositionLookup
-from services.ingest.producers import Producers
 from services.ingest.publisher import Publisher
 from services.ingest.service import blueprint
 from shared.embedded import open_embedded
@@ -30,6 +29,7 @@ from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
 from shared.telemetry import tracing
 from shared.web.app import make_app
+from shared.web.keys import ApiKeys
 from tests.eventually import eventually
 
 KEY = {"Authorization": "Bearer key"}
@@ -84,7 +84,12 @@ class Backends:
     def app(self, max_event_bytes: int = 4096) -> Quart:
         settings = Settings(max_event_bytes=max_event_bytes)
         ports = cast(Broker, self), cast(EventLog, self)
-        return make_app("ingest", settings, blueprint(*ports, settings, Producers({"shop": "key"})), probes={})
+        return make_app(
+            "ingest",
+            settings,
+            blueprint(*ports, settings, ApiKeys({"shop": "key"}, "CARILLON_PRODUCER_KEYS")),
+            probes={},
+        )
 
     def publisher(self, max_event_bytes: int = 4096) -> Publisher:
         return Publisher(cast(Broker, self), cast(EventLog, self), max_event_bytes)

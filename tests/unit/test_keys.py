@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.ingest.producers import Producers, is_loopback
+from shared.web.keys import ApiKeys, is_loopback
 from shared.web.problem import Refusal
 
-PRODUCERS = Producers({"shop": "shop-key", "dev": "dev"}, loopback_only=["dev"])
+PRODUCERS = ApiKeys({"shop": "shop-key", "dev": "dev"}, "CARILLON_PRODUCER_KEYS", loopback_only=["dev"])
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
@@ -29,7 +29,7 @@ def test_no_known_key_is_401_with_a_challenge(authorization: str | None) -> None
 
 def test_without_keys_nobody_publishes() -> None:
     with pytest.raises(Refusal):
-        Producers({}).identify("Bearer ", from_loopback=True)
+        ApiKeys({}, "CARILLON_PRODUCER_KEYS").identify("Bearer ", from_loopback=True)
 
 
 def test_a_loopback_key_counts_only_here() -> None:

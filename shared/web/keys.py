@@ -1,4 +1,4 @@
-"""Producers: who may publish, known by an API key."""
+"""Who may publish, or operate: known by an API key."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from http import HTTPStatus
 from shared.web.problem import Refusal
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="carillon"'}
-_FIX = "send Authorization: Bearer <key> with a key of CARILLON_PRODUCER_KEYS"
 
 
-class Producers:
+class ApiKeys:
     """The keys that are accepted.
 
     Args:
-        keys: API keys by producer name.
+        keys: API keys by their holder's name.
+        setting: where an operator finds them, for the refusal.
         loopback_only: names whose keys count only for clients on this machine.
     """
 
-    def __init__(self, keys: Mapping[str, str], loopback_only: Collection[str] = ()) -> None:
+    def __init__(self, keys: Mapping[str, str], setting: str, loopback_only: Collection[str] = ()) -> None:
+        self._fix = f"send Authorization: Bearer <key> with a key of {setting}"
         self._digests = {name: _digest(key) for name, key in keys.items()}
         self._loopback_only = frozenset(loopback_only)
 
@@ -30,14 +31,20 @@ class Producers:
         return len(self._digests)
 
     def identify(self, authorization: str | None, *, from_loopback: bool) -> str:
-        """The producer's name. Raises `Refusal`: 401 without a known key, 403 for one that is not for here."""
-        name = self._holder(_bearer(authorization))
+        """The holder's name. Raises `Refusal`: 401 without a known key, 403 for one that is not for here."""
+        key = _bearer(authorization)
+        if key is None:
+            raise self._refusal("there is no key")
+        name = self._holder(key)
         if name is None:
-            raise Refusal(401, "no producer has this key", field="Authorization", fix=_FIX, headers=_CHALLENGE)
+            raise self._refusal("nobody has this key")
         if name in self._loopback_only and not from_loopback:
             detail = f"the key of {name!r} is for clients on the server's own machine"
-            raise Refusal(HTTPStatus.FORBIDDEN, detail, field="Authorization", fix=_FIX)
+            raise Refusal(HTTPStatus.FORBIDDEN, detail, field="Authorization", fix=self._fix)
         return name
+
+    def _refusal(self, detail: str) -> Refusal:
+        return Refusal(401, detail, field="Authorization", fix=self._fix, headers=_CHALLENGE)
 
     def _holder(self, key: str) -> str | None:
         """Compares with every key: the time taken tells neither which was near nor how near."""
@@ -58,11 +65,9 @@ def is_loopback(client: str | None) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def _bearer(authorization: str | None) -> str:
+def _bearer(authorization: str | None) -> str | None:
     scheme, _, key = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
-        raise Refusal(401, "there is no producer key", field="Authorization", fix=_FIX, headers=_CHALLENGE)
-    return key.strip()
+    return key.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _digest(key: str) -> bytes:

@@ -1,0 +1,98 @@
+"""Who is connected, as all edges know it together: listed under this process's lease, told as events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from typing import TYPE_CHECKING
+
+from services.edge import control
+from shared.model.errors import Unavailable
+from shared.model.event import Event
+from shared.ports.sessions import ConnectionRecord
+
+if TYPE_CHECKING:
+    from services.edge.connection import Connection
+    from shared.ports.broker import Broker
+    from shared.ports.sessions import SessionStore
+
+log = logging.getLogger(__name__)
+
+# The list lags by as much; a thousand reconnects are then one write.
+FLUSH_EVERY_S = 1.0
+# A killed edge's connections are listed for as long; several flushes may fail before it runs out.
+LEASE_S = 15.0
+ORPHANS_PER_FLUSH = 500
+# Presence events waiting for a broker that is away; beyond them the oldest are not told.
+MAX_WAITING_EVENTS = 10_000
+LOST = "edge-lost"
+
+
+class Presence:
+    """Collects what opens and closes here, and passes it on in the background."""
+
+    def __init__(self, store: SessionStore, broker: Broker, *, tell: bool) -> None:
+        self.edge = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._store, self._broker, self._tell = store, broker, tell
+        self._opened: dict[str, ConnectionRecord] = {}
+        self._closed: set[str] = set()
+        self._events: list[Event] = []
+
+    def opened(self, connection: Connection) -> None:
+        """Notes a new connection."""
+        record = self._record(connection)
+        self._opened[record.id] = record
+        self._note(control.OPENED, record, None)
+
+    def closed(self, connection: Connection) -> None:
+        """Notes the end of a connection."""
+        if self._opened.pop(connection.id, None) is None:
+            self._closed.add(connection.id)
+        self._note(control.CLOSED, self._record(connection), connection.closed_because)
+
+    async def run(self) -> None:
+        """Passes on what was noted, until cancelled. What a backend did not take waits for the next round."""
+        while True:
+            try:
+                await self.flush()
+            except Unavailable as trouble:
+                log.info("presence waits: %s", trouble)
+            await asyncio.sleep(FLUSH_EVERY_S)
+
+    async def flush(self) -> None:
+        """One round. Raises `Unavailable`."""
+        await self._store.renew(self.edge, LEASE_S)
+        opened, closed = dict(self._opened), set(self._closed)
+        if opened:
+            await self._store.opened(opened.values())
+            self._closed |= {id_ for id_ in opened if id_ not in self._opened}
+            self._opened = {id_: record for id_, record in self._opened.items() if id_ not in opened}
+        if closed:
+            await self._store.closed(closed)
+            self._closed -= closed
+        for orphan in await self._store.take_orphans(ORPHANS_PER_FLUSH):
+            self._note(control.CLOSED, orphan, LOST)
+        await self._publish()
+
+    async def _publish(self) -> None:
+        while self._events:
+            await self._broker.publish(self._events[0])
+            del self._events[0]
+
+    def _note(self, type_: str, record: ConnectionRecord, reason: str | None) -> None:
+        if self._tell:
+            self._events = [*self._events[-MAX_WAITING_EVENTS + 1 :], control.presence(type_, record, reason)]
+
+    def _record(self, connection: Connection) -> ConnectionRecord:
+        session = connection.session
+        return ConnectionRecord(
+            id=connection.id,
+            edge=self.edge,
+            sub=session.sub,
+            sid=session.sid,
+            opened_at=connection.opened_at.replace(microsecond=connection.opened_at.microsecond // 1000 * 1000),
+            address=connection.address,
+        )
