@@ -58,7 +58,7 @@ class Publisher:
                     async with asyncio.timeout(self._timeout_s) as silence:
                         await self._send_all(messages, outstanding, silence)
                 except TimeoutError:
-                    self._link.discard()
+                    await self._give_up_if_silent()
                     raise
                 finally:
                     if outstanding:
@@ -127,7 +127,6 @@ class Publisher:
         return self._channel
 
     async def _give_up_if_silent(self) -> None:
-        """Drops a connection that nothing comes back from; not one that is slow or that was blocked."""
-        silent_s = asyncio.get_running_loop().time() - self._last_confirm
-        if self._channel is not None and silent_s >= self._timeout_s / 2 and not await self._channel.is_blocked():
-            self._link.discard()
+        """Leaves a connection that nothing comes back from; not one that is only slow."""
+        if asyncio.get_running_loop().time() - self._last_confirm >= self._timeout_s / 2:
+            await self._link.give_up()
