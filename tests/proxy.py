@@ -17,6 +17,7 @@ class Proxy:
         self._server_port = server_port
         self._going_on = asyncio.Event()
         self._going_on.set()
+        self._forgotten: list[asyncio.Event] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
         self._lose: tuple[bytes, int] = b"", 0
@@ -36,6 +37,13 @@ class Proxy:
     def go_on(self) -> None:
         self._going_on.set()
 
+    def forget(self) -> None:
+        """Freezes the connections there are, for good; new ones work."""
+        self._going_on.clear()
+        self._forgotten.append(self._going_on)
+        self._going_on = asyncio.Event()
+        self._going_on.set()
+
     def lose_answer_to(self, word: bytes, times: int = 1) -> None:
         """Requests holding `word` reach the server; the connection breaks before the answer comes back."""
         self._lose = word, times
@@ -47,7 +55,8 @@ class Proxy:
         connection.add_done_callback(self._connections.discard)
 
     async def close(self) -> None:
-        self.go_on()
+        for going_on in [*self._forgotten, self._going_on]:
+            going_on.set()
         self.cut()
         if self._connections:
             await asyncio.wait(self._connections)
@@ -60,8 +69,8 @@ class Proxy:
         ends = {writer, server_writer}
         self._writers |= ends
         pumps = [
-            asyncio.create_task(self._pump(reader, server_writer, self._asks)),
-            asyncio.create_task(self._pump(server_reader, writer, lambda _: True)),
+            asyncio.create_task(self._pump(reader, server_writer, self._going_on, self._asks)),
+            asyncio.create_task(self._pump(server_reader, writer, self._going_on, lambda _: True)),
         ]
         # Whichever side ends, or loses its answer, ends the other.
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -79,11 +88,15 @@ class Proxy:
         return False
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, survives: Callable[[bytes], bool]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        going_on: asyncio.Event,
+        survives: Callable[[bytes], bool],
     ) -> None:
         with contextlib.suppress(ConnectionError):
             while chunk := await reader.read(CHUNK_BYTES):
-                await self._going_on.wait()
+                await going_on.wait()
                 writer.write(chunk)
                 await writer.drain()
                 if not survives(chunk):

@@ -101,6 +101,7 @@ class RabbitServer:
             raise ServerUnavailable("no RabbitMQ: run `make setup`, or apt-get install rabbitmq-server")
         self.port, self._dist_port, self._epmd_port = free_port(), free_port(), free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self.folder = folder
         self._process = _Process(folder, "rabbitmq")
         (folder / "enabled_plugins").write_text("[].\n")
         (folder / "rabbitmq.conf").write_text("log.console.level = warning\nvm_memory_high_watermark.absolute = 2GB\n")

@@ -40,6 +40,7 @@ from shared.mongo.schema import (
     ensure_schema,
 )
 from shared.mongo.translation import translated, translated_append
+from shared.mongo.turns import Turns
 from shared.ports.event_log import Fence
 
 MAJORITY = WriteConcern("majority", j=True)
@@ -97,6 +98,7 @@ class MongoEventLog:
         # One session, used in that thread alone: its next transaction ends the one before it, if that
         # was left open in the server by a broken connection, where it would lock the head for a minute.
         self._session: ClientSession | None = None
+        self._reads = Turns()
         self._schema_is_ready = False
         self._preparing = asyncio.Lock()
 
@@ -233,7 +235,7 @@ class MongoEventLog:
 
     async def read(self, after: int, limit: int, tags: Collection[str] | None = None) -> Page:
         for _ in range(READ_ATTEMPTS):
-            async with self._bounded():
+            async with self._reads.one(), self._bounded():
                 # The head first: a query without its bound could return a later batch of one tag
                 # and not an earlier one of another that committed while the scans were merged.
                 head = await self._head()

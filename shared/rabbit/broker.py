@@ -89,4 +89,5 @@ class RabbitBroker:
         if self._asking is None or self._asking.is_closed:
             self._asking = await self._publishing.channel(confirms=False)
         with translated():
-            await self._asking.underlay.exchange_declare(self._topology.events, passive=True, timeout=self._timeout_s)
+            async with self._asking.answering(self._timeout_s):
+                await self._asking.underlay.exchange_declare(self._topology.events, passive=True)

@@ -24,7 +24,8 @@ from shared.rabbit.translation import translated
 OnEntry = Callable[[Entry], None]
 OnLost = Callable[[str], None]
 
-# Measured: 10k feeds open as fast on 20 channels as on 100, and a channel that dies takes 500 along.
+# Measured with 2,000 feeds, opened at once on a busy machine: 352/s on 40 channels, 324 on 4, 273 on
+# one, 204 with a channel each.
 FEEDS_PER_CHANNEL = 500
 
 _log = logging.getLogger(__name__)
@@ -41,21 +42,26 @@ class Feeds:
         self._opening = asyncio.Lock()
 
     async def open(self, on_entry: OnEntry, on_lost: OnLost) -> RabbitFeed:
-        channel = await self._channel_with_room()
+        with translated():
+            async with asyncio.timeout(self._timeout_s):
+                await self._opening.acquire()
+        try:
+            channel = await self._channel_with_room()
+        finally:
+            self._opening.release()
         feed = RabbitFeed(channel, on_entry, on_lost)
         await channel.add(feed)
         return feed
 
     async def _channel_with_room(self) -> FeedChannel:
-        async with self._opening:
-            self._channels = [channel for channel in self._channels if not channel.is_closed]
-            for channel in self._channels:
-                if channel.reserve():
-                    return channel
-            opened = FeedChannel(await self._link.channel(confirms=False), self._topology, self._timeout_s)
-            self._channels.append(opened)
-            opened.reserve()
-            return opened
+        self._channels = [channel for channel in self._channels if not channel.is_closed]
+        for channel in self._channels:
+            if channel.reserve():
+                return channel
+        opened = FeedChannel(await self._link.channel(confirms=False), self._topology, self._timeout_s)
+        self._channels.append(opened)
+        opened.reserve()
+        return opened
 
 
 class FeedChannel:
@@ -140,11 +146,8 @@ class FeedChannel:
 
     async def _in_turn(self, steps: Callable[[], Awaitable[object]]) -> None:
         """The time runs from the command's turn: a long queue is no silence."""
-        async with self._turn:
-            if self.is_closed:
-                raise BrokerUnavailable("the channel was closed")
-            async with asyncio.timeout(self._timeout_s):
-                await steps()
+        async with self._turn, self._channel.answering(self._timeout_s):
+            await steps()
 
     def _ended(self, command: asyncio.Task[None]) -> None:
         self._commands.discard(command)

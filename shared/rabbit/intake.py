@@ -22,7 +22,7 @@ async def open_intake(link: Link, queue: str, prefetch: int, timeout_s: float) -
     intake = RabbitIntake(channel, timeout_s)
     try:
         with translated():
-            async with asyncio.timeout(timeout_s):
+            async with channel.answering(timeout_s):
                 await channel.underlay.basic_qos(prefetch_count=prefetch)
                 await channel.underlay.basic_consume(queue, intake.arrived)
         yield intake

@@ -33,8 +33,10 @@ class DeadLetterReader:
     async def oldest(self, limit: int) -> Sequence[DeadLetter]:
         """Up to `limit` and `MAX_LETTERS`; fewer where another process looks at them at the same time."""
         with translated():
-            async with asyncio.timeout(self._timeout_s), self._turn:
-                return (await self._look(await self._open_channel()))[:limit]
+            async with asyncio.timeout(2 * self._timeout_s), self._turn:
+                channel = await self._open_channel()
+                async with channel.answering(self._timeout_s):
+                    return (await self._look(channel))[:limit]
 
     async def _look(self, channel: Channel) -> Sequence[DeadLetter]:
         underlay = channel.underlay

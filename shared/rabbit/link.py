@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import cast
 
 import aio_pika
@@ -23,7 +24,7 @@ HEARTBEAT_S = 5
 # A dead broker is tried at most this often, however many callers ask.
 BACKOFF_S = 0.25
 # Saying goodbye to a broker that does not listen.
-CLOSE_TIMEOUT_S = 3.0
+CLOSE_TIMEOUT_S = 1.0
 
 
 class Channel:
@@ -33,23 +34,27 @@ class Channel:
         self._pika = pika
         # The class and not the Protocol, whose basic_publish does not know `wait`.
         self.underlay = cast(aiormq.Channel, underlay)
+        self._is_cut_short = False
 
     @property
     def is_closed(self) -> bool:
-        return self.underlay.is_closed
+        """Whether it is of no more use."""
+        return self._is_cut_short or self.underlay.is_closed
+
+    @asynccontextmanager
+    async def answering(self, timeout_s: float) -> AsyncIterator[None]:
+        """Bounds commands in time. The driver closes a channel whose command was cut short."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                yield
+        except (TimeoutError, asyncio.CancelledError):
+            # It waits for the broker's word on that, and says "closed" only then.
+            self._is_cut_short = True
+            raise
 
     async def unblocked(self) -> None:
         """Waits until the broker, which has run out of memory or disk, takes publishes again."""
         await self.underlay.connection.ready()
-
-    async def is_blocked(self) -> bool:
-        """Whether `unblocked` would wait."""
-        try:
-            async with asyncio.timeout(0):
-                await self.unblocked()
-        except TimeoutError:
-            return True
-        return False
 
     async def close(self) -> None:
         """Bounded, and never raises what the driver says about it."""
@@ -75,11 +80,24 @@ class Link:
     async def channel(self, *, confirms: bool) -> Channel:
         """Opens a channel, on a new connection if need be. Raises `BrokerUnavailable` in bounded time."""
         with translated():
-            async with asyncio.timeout(self._timeout_s):
-                connection = await self._connected()
-                # A failed return of a mandatory publish is an error, never a silent drop.
-                pika = await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-                return Channel(pika, await pika.get_underlay_channel())
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    connection = await self._connected()
+                    # A mandatory publish that comes back is an error, never a silent drop.
+                    pika = await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+                    return Channel(pika, await pika.get_underlay_channel())
+            except TimeoutError:
+                await self.give_up()
+                raise
+
+    async def give_up(self) -> None:
+        """Discards a connection that is silent, unless the broker said that it would be.
+
+        Half open, perhaps: heartbeats would need a quarter of a minute to find out.
+        """
+        transport = self._connection.transport if self._connection is not None else None
+        if transport is None or not await _is_blocked(transport.connection):
+            self.discard()
 
     def discard(self) -> None:
         """Drops a connection that has stopped answering, with all that waits in its buffers."""
@@ -146,6 +164,15 @@ class Link:
             self._failed = asyncio.get_running_loop().time(), detail
         else:
             self._connection, self._failed = opening.result(), None
+
+
+async def _is_blocked(connection: aiormq.abc.AbstractConnection) -> bool:
+    try:
+        async with asyncio.timeout(0):
+            await connection.ready()
+    except TimeoutError:
+        return True
+    return False
 
 
 def _is_open(connection: PikaConnection) -> bool:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
+from aiormq import spec
+from aiormq.abc import ChannelFrame, FrameType
 from aiormq.exceptions import PublishError
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
 
 from shared.model.errors import BrokerUnavailable
 from shared.rabbit.link import Channel, Link
 from shared.rabbit.messages import Message
 from shared.rabbit.translation import translated
 
-Outstanding = deque[asyncio.Task[None]]
+Outstanding = deque[asyncio.Future[object]]
 
 
 class Publisher:
@@ -58,7 +63,7 @@ class Publisher:
                     async with asyncio.timeout(self._timeout_s) as silence:
                         await self._send_all(messages, outstanding, silence)
                 except TimeoutError:
-                    self._link.discard()
+                    await self._give_up_if_silent()
                     raise
                 finally:
                     if outstanding:
@@ -68,24 +73,40 @@ class Publisher:
         loop = asyncio.get_running_loop()
         channel = await self._open_channel()
 
-        async def confirm_oldest() -> None:
-            await outstanding[0]
-            outstanding.popleft()
-            silence.reschedule(loop.time() + self._timeout_s)
+        async def confirm_until(left: int) -> None:
+            while len(outstanding) > left:
+                await outstanding[0]
+                outstanding.popleft()
+                self._last_confirm = loop.time()
+                silence.reschedule(self._last_confirm + self._timeout_s)
 
-        for message in messages:
-            if len(outstanding) >= self._in_flight:
-                await confirm_oldest()
-            # Tasks begin in the order of their creation, and queue for the channel's lock in it. None
-            # has a timeout of its own: one that ran out before it was sent would leave a hole.
-            outstanding.append(loop.create_task(self._send(channel, message, mandatory=False)))
-        while outstanding:
-            await confirm_oldest()
+        # Half a window at a time: the broker confirms one half while the other is on its way.
+        unsent, at_once = iter(messages), max(1, self._in_flight // 2)
+        while some := list(islice(unsent, at_once)):
+            await confirm_until(self._in_flight - len(some))
+            await self._send_together(channel, some, outstanding)
+        await confirm_until(0)
+
+    async def _send_together(self, channel: Channel, messages: Sequence[Message], outstanding: Outstanding) -> None:
+        """What the driver's `basic_publish` does, for many messages at once.
+
+        A task, a turn at the lock and a write to the socket for each took 91 µs of processor a
+        message, against 34. What is written together is also sent together, or not at all.
+        """
+        driver = channel.underlay
+        async with driver.lock:
+            frames: list[FrameType] = []
+            for message in messages:
+                driver.delivery_tag += 1
+                driver.confirmations[driver.delivery_tag] = confirmed = driver.create_future()
+                outstanding.append(confirmed)
+                frames += _frames(message, self._exchange, driver.max_content_size)
+            await driver.write_queue.put(ChannelFrame.marshall(driver.number, frames))
 
     async def _abandon(self, outstanding: Outstanding) -> None:
-        """Cancels all at once, before any of them runs again, and leaves the channel to no other."""
-        for publish in outstanding:
-            publish.cancel()
+        """Leaves the channel, with the confirms that may still come on it, to no other."""
+        for confirmed in outstanding:
+            confirmed.cancel()
         channel, self._channel = self._channel, None
         if channel is not None:
             self._link.drop(channel)
@@ -127,7 +148,14 @@ class Publisher:
         return self._channel
 
     async def _give_up_if_silent(self) -> None:
-        """Drops a connection that nothing comes back from; not one that is slow or that was blocked."""
-        silent_s = asyncio.get_running_loop().time() - self._last_confirm
-        if self._channel is not None and silent_s >= self._timeout_s / 2 and not await self._channel.is_blocked():
-            self._link.discard()
+        """Leaves a connection that nothing comes back from; not one that is only slow."""
+        if asyncio.get_running_loop().time() - self._last_confirm >= self._timeout_s / 2:
+            await self._link.give_up()
+
+
+def _frames(message: Message, exchange: str, max_content_bytes: int) -> Iterator[FrameType]:
+    """A message as AMQP sends it: method, header, and the body in as many frames as it needs."""
+    yield spec.Basic.Publish(exchange=exchange, routing_key=message.routing_key)
+    yield ContentHeader(properties=message.properties, body_size=len(message.body))
+    for start in range(0, len(message.body), max_content_bytes):
+        yield ContentBody(message.body[start : start + max_content_bytes])

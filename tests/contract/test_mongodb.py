@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -294,6 +295,27 @@ async def test_a_frozen_server_is_an_outage_in_bounded_time(log: MongoEventLog, 
     with contextlib.suppress(AppendConflict):
         await answered(lambda: log.append(fence, entries(4, 3)), LogUnavailable)
     assert (await log.read(0, 10)).entries == entries(1, 6)
+
+
+async def test_a_crowd_of_readers_waits_while_the_server_answers(log: MongoEventLog) -> None:
+    """Ten thousand users come back at once: the last read begins long after its caller asked."""
+    await log.append(await claimed(log), [entry(p, audience=(f"user:{p % 10}",)) for p in range(1, 1001)])
+    pages = await asyncio.gather(*(log.read(0, 100, [f"user:{n % 10}"]) for n in range(1000)))
+    assert all(len(page.entries) == 100 for page in pages)
+
+
+async def test_a_crowd_of_readers_fails_at_once_when_the_server_is_silent(
+    log: MongoEventLog, mongodb: MongoServer
+) -> None:
+    await log.head()
+    mongodb.pause()
+    try:
+        with bounded(2 * TIMEOUT_S):
+            outcomes = await asyncio.gather(*(log.read(0, 10) for _ in range(500)), return_exceptions=True)
+    finally:
+        mongodb.go_on()
+    assert {type(outcome) for outcome in outcomes} == {LogUnavailable}
+    await answered(lambda: log.read(0, 10), LogUnavailable)
 
 
 async def test_a_killed_server_keeps_what_was_appended(log: MongoEventLog, mongodb: MongoServer) -> None:

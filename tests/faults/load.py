@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from infra.local.servers import MongoServer, RabbitServer
+from tests.eventually import eventually
 from tests.harness.platform import Platform
 from tests.harness.publisher import Audiences, Publisher
 from tests.harness.reader import Readers
@@ -57,6 +58,21 @@ async def under_load(platform: Platform, users: int = USERS) -> AsyncIterator[Lo
             await load.arrives(users)
             yield load
         await platform.keeps_its_promises(publisher, readers)
+
+
+async def on_disk(rabbitmq: RabbitServer, queue: str) -> None:
+    """Returns once the broker would still know this quorum queue after a kill.
+
+    It writes the name of a new one to disk a second after it declared it, and confirms publishes
+    meanwhile. Killed in that second, RabbitMQ 3.10 comes back with an empty queue that never elects
+    a leader: neither publish nor consume ever ends (see rabbitmq-server issue 15725). Nothing that
+    a client does can help, so no test may kill a broker whose queues are younger.
+    """
+
+    def is_named() -> bool:
+        return any(queue.encode() in names.read_bytes() for names in rabbitmq.folder.rglob("names.dets"))
+
+    await eventually(is_named, within_s=10.0)
 
 
 class Outage:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.servers import MongoServer, RabbitServer
-from tests.faults.load import Load, Outage, under_load
+from tests.faults.load import Load, Outage, on_disk, under_load
 from tests.harness.platform import four_services
 from tests.harness.publisher import Answer
 
@@ -26,6 +26,7 @@ async def test_rabbitmq_is_killed_and_returns(
         four_services(tmp_path, rabbitmq.url, mongodb.url, edges=2, routing=routing) as platform,
         under_load(platform) as load,
     ):
+        await on_disk(rabbitmq, f"{platform.settings.namespace}.log")
         await survives(broker_outage, load)
 
 
