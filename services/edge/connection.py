@@ -52,7 +52,8 @@ class Connection:
         self._handover: Handover | None = None
         self._greeting = b""
         self._closing: CloseReason | None = None
-        self._beat_due = self._wrote = self._started = self._expiry_due = False
+        self._beat_due = self._started = self._expiry_due = False
+        self._wrote_at = self._loop.time()
         self._is_bound = False
         self._span_context: SpanContext | None = None
         self._beat_timer = self._loop.call_later(heartbeat_s * random.uniform(0.5, 1), self._beat)
@@ -123,11 +124,11 @@ class Connection:
         while self._closing is None:
             chunk = self._handover.take(WRITE_BYTES)
             if chunk:
-                self._wrote = True
+                self._wrote_at = self._loop.time()
                 yield chunk
             elif self._handover.must_read:
                 async for chunk in self._backlog(self._handover):
-                    self._wrote = True
+                    self._wrote_at = self._loop.time()
                     yield chunk
             elif self._expiry_due:
                 self._expiry_due = False
@@ -145,6 +146,11 @@ class Connection:
         self._expiry_timer.cancel()
         self._notice_timer.cancel()
         self._edge.forget(self)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the stream was ever opened for the client."""
+        return self._handover is not None
 
     @property
     def closed_because(self) -> str:
@@ -218,11 +224,12 @@ class Connection:
             # The client went between our joining and the first byte: nobody will iterate the body.
             self.end()
             return
-        if not self._wrote:
+        now = self._loop.time()
+        if now - self._wrote_at >= self._heartbeat_s:
             self._beat_due = True
+            self._wrote_at = now
             self._wake()
-        self._wrote = False
-        self._beat_timer = self._loop.call_later(self._heartbeat_s, self._beat)
+        self._beat_timer = self._loop.call_at(self._wrote_at + self._heartbeat_s, self._beat)
 
     def _trace(self, entry: Entry, *, replayed: bool) -> None:
         span = tracing.tracer().start_span(

@@ -72,6 +72,10 @@ class Edge:
     def connection_count(self) -> int:
         return self._count
 
+    def statistics(self) -> dict[str, int]:
+        """What this process holds now."""
+        return {"connections": self._count, "users": len(self._connections), "feeds": len(self._fanout.scopes())}
+
     # Connections.
 
     async def connect(self, session: Session, selection: Selection, address: str) -> Connection:
@@ -174,13 +178,12 @@ class Edge:
         """Publishes a control event, and returns once the log has it. Raises `Unavailable`."""
         await self._broker.publish(event)
         identity = (event.source, event.id)
-        try:
-            async with asyncio.timeout(REVOKED_WITHIN_S):
-                while identity not in await self._log.positions([identity]):
-                    await asyncio.sleep(LOOK_EVERY_S)
-        except TimeoutError:
-            # It is published, so it will come; the caller must not believe that it already has.
-            raise LogUnavailable("the event was published, and is not in the log yet") from None
+        for _ in range(int(REVOKED_WITHIN_S / LOOK_EVERY_S)):
+            if identity in await self._log.positions([identity]):
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
+        # It is published, so it will come; the caller must not believe that it already has.
+        raise LogUnavailable("the event was published, and is not in the log yet")
 
     # What connections share.
 

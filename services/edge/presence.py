@@ -28,6 +28,8 @@ LEASE_S = 15.0
 ORPHANS_PER_FLUSH = 500
 # Presence events waiting for a broker that is away; beyond them the oldest are not told.
 MAX_WAITING_EVENTS = 10_000
+# A process that ends has its grace period for better things.
+GOODBYE_WITHIN_S = 1.0
 LOST = "edge-lost"
 
 
@@ -61,6 +63,14 @@ class Presence:
             except Unavailable as trouble:
                 log.info("presence waits: %s", trouble)
             await asyncio.sleep(FLUSH_EVERY_S)
+
+    async def say_goodbye(self) -> None:
+        """The last round, after the drain; the lease covers what it cannot tell any more."""
+        try:
+            async with asyncio.timeout(GOODBYE_WITHIN_S):
+                await self.flush()
+        except (Unavailable, TimeoutError) as trouble:
+            log.info("presence ends by its lease: %s", trouble)
 
     async def flush(self) -> None:
         """One round. Raises `Unavailable`."""

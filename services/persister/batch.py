@@ -8,8 +8,9 @@ from datetime import datetime
 
 from shared.model.entry import Entry, Identity
 from shared.model.errors import InvalidEvent, VersionConflict
-from shared.model.event import Event
+from shared.model.event import Event, is_traceparent
 from shared.ports.broker import Arrival, DeadLetter
+from shared.telemetry.tracing import new_traceparent
 
 
 @dataclass(slots=True)
@@ -43,10 +44,25 @@ def sort_arrivals(arrivals: Iterable[Arrival], max_bytes: int) -> Sorted:
     found = Sorted()
     for arrival in arrivals:
         try:
-            found.events.append(Event.from_json(arrival.body, max_bytes))
+            found.events.append(_with_context(Event.from_json(arrival.body, max_bytes), arrival))
         except InvalidEvent as refused:
             found.dead.append(dead_letter(arrival.body, refused))
     return found
+
+
+def _with_context(event: Event, arrival: Arrival) -> Event:
+    """The creation context: the event's own, else that of its message, else a new one.
+
+    Whoever publishes over AMQP may leave it out, and every event shall be found in one trace.
+    """
+    if event.traceparent is not None:
+        return event
+    context = {"traceparent": arrival.traceparent}
+    if arrival.tracestate:
+        context["tracestate"] = arrival.tracestate
+    if arrival.traceparent is None or not is_traceparent(arrival.traceparent):
+        context = {"traceparent": new_traceparent()}
+    return event.model_copy(update=context)
 
 
 def plan_batch(events: Sequence[Event], known: Known, now: datetime) -> Plan:

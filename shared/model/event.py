@@ -66,8 +66,13 @@ def _check_time(value: str) -> str:
     return value
 
 
+def is_traceparent(value: str) -> bool:
+    """Whether the text is a W3C trace context that names a span."""
+    return _TRACEPARENT.fullmatch(value) is not None
+
+
 def _check_traceparent(value: str) -> str:
-    if not _TRACEPARENT.fullmatch(value):
+    if not is_traceparent(value):
         raise _rule(f"{value[:60]!r} is not a W3C trace context", "send 00-<32 hex>-<16 hex>-<2 hex>, or leave it out")
     return value
 

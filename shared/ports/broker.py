@@ -19,6 +19,9 @@ class Arrival:
     receipt: int
     """What acknowledges it; rises with each arrival of one intake."""
     redelivered: bool = False
+    traceparent: str | None = None
+    """As the message's headers say, for events that bring none themselves."""
+    tracestate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

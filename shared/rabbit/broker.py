@@ -15,16 +15,11 @@ from shared.model.entry import Entry
 from shared.model.event import Event
 from shared.model.settings import Settings
 from shared.ports.broker import DeadLetter
-from shared.rabbit.feeds import Feeds, OnEntry, OnLost, RabbitFeed
+from shared.rabbit.feeds import Feeds, OnEntry, OnLost, OnProgress, RabbitFeed
 from shared.rabbit.intake import RabbitIntake, open_intake
 from shared.rabbit.letters import DeadLetterReader
 from shared.rabbit.link import Channel, Link
-from shared.rabbit.messages import (
-    dead_letter_message,
-    entry_messages,
-    event_message,
-    raw_message,
-)
+from shared.rabbit.messages import dead_letter_message, entry_messages, event_message, progress_message, raw_message
 from shared.rabbit.publishing import Publisher
 from shared.rabbit.topology import Topology
 from shared.rabbit.translation import translated
@@ -82,8 +77,11 @@ class RabbitBroker:
     async def deliver(self, entries: Sequence[Entry]) -> None:
         await self._deliveries.publish_in_order(chain.from_iterable(map(entry_messages, entries)))
 
-    async def open_feed(self, on_entry: OnEntry, on_lost: OnLost) -> RabbitFeed:
-        return await self._feeds.open(on_entry, on_lost)
+    async def tell_progress(self, position: int) -> None:
+        await self._deliveries.publish_in_order([progress_message(position)])
+
+    async def open_feed(self, on_entry: OnEntry, on_lost: OnLost, on_progress: OnProgress | None = None) -> RabbitFeed:
+        return await self._feeds.open(on_entry, on_lost, on_progress)
 
     async def ping(self) -> None:
         if self._asking is None or self._asking.is_closed:

@@ -12,6 +12,7 @@ from aiormq.abc import DeliveredMessage
 from shared.model.errors import BrokerUnavailable
 from shared.ports.broker import Arrival
 from shared.rabbit.link import Channel, Link
+from shared.rabbit.messages import arrival_of
 from shared.rabbit.translation import translated
 
 
@@ -44,7 +45,7 @@ class RabbitIntake:
 
     async def arrived(self, message: DeliveredMessage) -> None:
         """The driver runs one task a message: whatever awaited here would let the next one overtake."""
-        self._waiting.append(Arrival(message.body, message.delivery_tag or 0, bool(message.redelivered)))
+        self._waiting.append(arrival_of(message))
         self._changed.set()
 
     async def batch(self, max_events: int, max_wait_s: float) -> Sequence[Arrival]:

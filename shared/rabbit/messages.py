@@ -13,10 +13,11 @@ from aiormq.abc import DeliveredMessage
 
 from shared.model.entry import Entry
 from shared.model.event import Event
-from shared.ports.broker import DeadLetter
+from shared.ports.broker import Arrival, DeadLetter
 
 CLOUDEVENT = "application/cloudevents+json"
 PERSISTENT, TRANSIENT = 2, 1
+PROGRESS_KEY = "progress"
 
 # Properties and headers of a message must fit one frame, which RabbitMQ limits to 128 KiB. In it are
 # tags to route by (BCC) and the audience to tell the feed, next to source, subject and tracestate of
@@ -49,6 +50,19 @@ def event_message(event: Event) -> Message:
         content_type=CLOUDEVENT, message_id=event.id, delivery_mode=PERSISTENT, headers=headers
     )
     return Message(event.type, event.to_json(), properties)
+
+
+def arrival_of(message: DeliveredMessage) -> Arrival:
+    """What came in, from us or from any AMQP client, whose headers may hold anything."""
+    headers: Mapping[str, Any] = message.header.properties.headers or {}
+    traceparent, tracestate = headers.get("traceparent"), headers.get("tracestate")
+    return Arrival(
+        message.body,
+        message.delivery_tag or 0,
+        bool(message.redelivered),
+        traceparent if isinstance(traceparent, str) else None,
+        tracestate if isinstance(tracestate, str) else None,
+    )
 
 
 def raw_message(body: bytes, content_type: str) -> Message:
@@ -87,6 +101,20 @@ def _entry_headers(entry: Entry) -> dict[str, Any]:
         traceparent=entry.traceparent,
         tracestate=entry.tracestate,
     )
+
+
+def progress_message(position: int) -> Message:
+    """Tells every feed how far the dispatch is. Its key is no tag, so no entry ever has it."""
+    properties = spec.Basic.Properties(delivery_mode=TRANSIENT, headers={"position": str(position)})
+    return Message(PROGRESS_KEY, b"", properties)
+
+
+def progress_of(message: DeliveredMessage) -> int | None:
+    """The position of a progress message; None where it is an entry."""
+    if message.routing_key != PROGRESS_KEY:
+        return None
+    headers: Mapping[str, Any] = message.header.properties.headers or {}
+    return int(headers["position"])
 
 
 def entry_of(message: DeliveredMessage) -> Entry:

@@ -7,6 +7,8 @@ Source: the messaging conventions of OpenTelemetry, https://opentelemetry.io/doc
 
 from __future__ import annotations
 
+import secrets
+
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
@@ -58,6 +60,11 @@ def headers_of(span: Span) -> tuple[str, str | None]:
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, context=trace.set_span_in_context(span, Context()))
     return carrier["traceparent"], carrier.get("tracestate")
+
+
+def new_traceparent() -> str:
+    """The context of an event that nobody traced: a trace of its own, not sampled."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
 
 
 def link_to(traceparent: str | None, tracestate: str | None = None) -> Link | None:
