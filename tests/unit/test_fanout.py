@@ -45,7 +45,12 @@ class BrokerHere:
         self.failing: set[str] = set()
         self.calls: list[str] = []
 
-    async def open_feed(self, on_entry: Callable[[Entry], None], on_lost: Callable[[str], None]) -> FeedHere:
+    async def open_feed(
+        self,
+        on_entry: Callable[[Entry], None],
+        on_lost: Callable[[str], None],
+        on_progress: Callable[[int], None] | None = None,
+    ) -> FeedHere:
         await self.step("open")
         self.feeds.append(FeedHere(self, on_entry, on_lost))
         return self.feeds[-1]
@@ -69,6 +74,9 @@ class Client:
 
     def deliver(self, entry: Entry, frame: bytes) -> None:
         self.received.append(entry.position)
+
+    def progressed(self, position: int) -> None:
+        self.log.append(f"progress {position}")
 
     def bound(self) -> None:
         self.log.append("bound")

@@ -142,6 +142,25 @@ def test_take_is_bounded() -> None:
     assert len(handover.take(1000)) == 70
 
 
+def test_progress_waits_for_what_is_not_sent_yet() -> None:
+    handover = opened(behind=False)
+    offer(handover, 3)
+    handover.passed(10)
+    assert handover.progress == 0
+    handover.take(1000)
+    assert handover.progress == 10
+    handover.bound(False)
+    assert handover.progress == 3
+
+
+def test_progress_told_while_behind_proves_nothing() -> None:
+    handover = opened()
+    handover.begin_read()
+    handover.passed(10)
+    handover.end_read(4, at_head=True)
+    assert handover.progress == 4
+
+
 HEAD = Head(log_id="abc", last=50, floor=10)
 
 

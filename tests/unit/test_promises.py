@@ -252,6 +252,20 @@ class Pipeline(RuleBasedStateMachine):
         if client.handover is not None and client.page is None:
             self._receive(client, [int(word) for word in client.handover.take(6).split()])
 
+    @rule()
+    def tell_progress(self) -> None:
+        """The dispatch tells how far it is, in order with what it dispatched."""
+        for client in self.clients:
+            if client.handover is not None and client.is_bound:
+                client.handover.passed(self.dispatched)
+
+    @rule(which=st.integers(0, 1))
+    def heartbeat(self, which: int) -> None:
+        """A quiet client learns that the log went on without it."""
+        client = self.clients[which]
+        if client.handover is not None and client.page is None:
+            client.cursor = max(client.cursor, client.handover.progress)
+
     @rule(which=st.integers(0, 1))
     def lose_feed(self, which: int) -> None:
         client = self.clients[which]
