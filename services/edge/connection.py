@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanContext, SpanKind
 from quart.wrappers.response import ResponseBody
 
 from services.edge import control, frames
+from services.edge.compression import compressed
 from services.edge.control import control_tag
 from services.edge.frames import CloseReason, ResetReason
 from services.edge.grants import connection_tags
@@ -250,9 +251,10 @@ class Connection:
 class EventStreamBody(ResponseBody):
     """A connection as the body of a Quart response: however the response ends, the connection does."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, coding: str | None = None) -> None:
         self._connection = connection
-        self._stream = connection.stream()
+        stream = connection.stream()
+        self._stream = stream if coding is None else compressed(stream, coding)
 
     async def __aenter__(self) -> AsyncIterator[bytes]:
         return self._stream

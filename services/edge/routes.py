@@ -11,6 +11,7 @@ from typing import Any
 from quart import Blueprint, Response, jsonify, request
 
 from services.edge import control, origins
+from services.edge.compression import negotiate
 from services.edge.connection import EventStreamBody
 from services.edge.edge import Edge
 from services.edge.grants import NotGranted
@@ -117,7 +118,10 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
         if request.method == "HEAD":
             return Response(headers=headers)
         connection = await edge.connect(session, selection, _address())
-        response = Response(EventStreamBody(connection), headers=headers)
+        coding = negotiate(request.headers.get("Accept-Encoding", "")) if edge.settings.compression else None
+        if coding is not None:
+            headers |= {"Content-Encoding": coding, "Vary": "Accept-Encoding"}
+        response = Response(EventStreamBody(connection, coding), headers=headers)
         # Quart would end every response after a minute.
         response.timeout = None
         if _came_by_cookie() and (renewed := cookie.renewed(session)):

@@ -1,4 +1,8 @@
-"""Bearer tokens: JWTs (RFC 7519) signed with HS256, that a backend hands its users to open a session."""
+"""Bearer tokens: JWTs (RFC 7519) that a backend or an issuer hands its users to open a session.
+
+They are signed with the key that is shared with the backend (HS256), or with a key of the issuer,
+whose public half it publishes. What to beware of: RFC 8725.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +14,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from joserfc import jwt
-from joserfc.errors import BadSignatureError, JoseError
-from joserfc.jwk import OctKey
+from joserfc.jwk import Key, OctKey
 
+from services.edge.issuers import Issuer
+from services.edge.jwts import (
+    MAX_TOKEN_TAGS,
+    InvalidToken,
+    SignedText,
+    audiences,
+    checked_grants,
+    checked_sub,
+    checked_times,
+)
+from services.edge.keysets import PUBLIC_KEY_ALGORITHMS, KeySet, checked_address
 from shared.model.errors import InvalidInput
-from shared.model.tags import checked_tag, user_tag
+from shared.model.settings import Settings
+from shared.model.tags import user_tag
 
-# Fixed: a list from the token itself would let "none" and confused keys in (RFC 8725, 3.1).
-_ALGORITHM = "HS256"
-# The issuer's clock may be ahead of this machine's by so much (RFC 7519, 4.1.4).
-_LEEWAY_S = 10
-_FIELD = "token"
-# A session's tags travel in its cookie, which browsers limit to 4 KiB.
-MAX_TOKEN_TAGS = 50
+# What callers of this module meet of the one below.
+__all__ = ["MAX_TOKEN_TAGS", "InvalidToken", "Token", "TokenVerifier", "sign_token", "verify_token"]
 
-
-class InvalidToken(InvalidInput):
-    """The bearer token opens no session."""
-
-    reason = "invalid-token"
+SHARED_KEY_ALGORITHM = "HS256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,87 +61,127 @@ def sign_token(
     now = int(time.time())
     claims: dict[str, Any] = {
         "sub": sub,
-        "tags": [checked_tag(tag) for tag in tags],
+        "tags": list(checked_grants("tags", list(tags))),
         "iat": now,
         "exp": now + math.ceil(ttl_s),
         "jti": secrets.token_urlsafe(12),
     }
     claims |= {name: value for name, value in (("iss", issuer), ("aud", audience)) if value is not None}
-    return jwt.encode({"alg": _ALGORITHM, "typ": "JWT"}, claims, _key(secret))
+    return jwt.encode({"alg": SHARED_KEY_ALGORITHM, "typ": "JWT"}, claims, _shared_key(secret))
 
 
 def verify_token(token: str, secret: str, issuer: str | None = None, audience: str | None = None) -> Token:
-    """The token's content. Raises `InvalidToken`, naming the claim at fault.
+    """The content of a token signed with the shared key. Raises `InvalidToken`, naming the claim at fault.
 
     Args:
         issuer: what `iss` must be; None takes any.
         audience: what `aud` must be or hold; None takes any.
     """
-    claims = _signed_claims(token, secret)
-    expires_at = _check_times(claims)
-    _check_parties(claims, issuer, audience)
-    return Token(_checked_sub(claims.get("sub")), _checked_tags(claims.get("tags", [])), expires_at)
+    claims = SignedText.parse(token, (SHARED_KEY_ALGORITHM,)).claims(_shared_key(secret))
+    return _token(claims, issuer, audience)
 
 
-def _key(secret: str) -> OctKey:
+class TokenVerifier:
+    """Says what a bearer token says, once everything about it is right.
+
+    Args:
+        shared_key: verifies HS256, and nothing else does; None refuses HS256.
+        keys: the issuer's, for all other algorithms; None refuses those.
+        algorithms: what a token may be signed with.
+        issuer: what `iss` must be; None takes any.
+        audience: what `aud` must be or hold; None takes any.
+    """
+
+    def __init__(
+        self,
+        *,
+        shared_key: str | None = None,
+        keys: KeySet | None = None,
+        algorithms: Collection[str],
+        issuer: str | None = None,
+        audience: str | None = None,
+    ) -> None:
+        self._shared_key = None if shared_key is None else _shared_key(shared_key)
+        self._keys, self._issuer, self._audience = keys, issuer, audience
+        self._algorithms = frozenset(filter(self._has_key_for, algorithms))
+
+    @classmethod
+    def of(cls, settings: Settings, issuer: Issuer | None = None) -> TokenVerifier:
+        """As the settings ask for.
+
+        Args:
+            issuer: that of `oidc_issuer`, where the login has one already: its documents are fetched once then.
+
+        Raises `InvalidInput`, naming the setting, where they contradict each other.
+        """
+        shared_key = None if settings.jwt_secret is None else settings.jwt_secret.get_secret_value()
+        keys, name = _published_keys(settings, issuer)
+        return cls(
+            shared_key=shared_key,
+            keys=keys,
+            algorithms=settings.jwt_algorithms,
+            issuer=settings.jwt_issuer or name,
+            audience=settings.jwt_audience,
+        )
+
+    @property
+    def verifies_anything(self) -> bool:
+        """Whether there is a key for any of the algorithms."""
+        return bool(self._algorithms)
+
+    async def verify(self, token: str) -> Token:
+        """The token's content. It waits for nothing where the shared key signed.
+
+        Raises `InvalidToken`, naming the claim at fault, and `IssuerUnavailable` where the issuer's
+        keys are needed and cannot be had.
+        """
+        signed = SignedText.parse(token, self._algorithms)
+        return _token(signed.claims(await self._key(signed)), self._issuer, self._audience)
+
+    def _has_key_for(self, algorithm: str) -> bool:
+        return (self._shared_key if algorithm == SHARED_KEY_ALGORITHM else self._keys) is not None
+
+    async def _key(self, signed: SignedText) -> Key:
+        if signed.algorithm != SHARED_KEY_ALGORITHM:
+            assert self._keys is not None
+            return await signed.published_key(self._keys)
+        assert self._shared_key is not None
+        return self._shared_key
+
+
+def _published_keys(settings: Settings, issuer: Issuer | None) -> tuple[KeySet | None, str | None]:
+    """(the issuer's keys, what `iss` must be where no setting says it)."""
+    wanted = [name for name in settings.jwt_algorithms if name in PUBLIC_KEY_ALGORITHMS]
+    if settings.jwt_jwks_url is not None and not wanted:
+        fix = 'set it to ["RS256"], or what the issuer signs with'
+        raise InvalidInput("CARILLON_JWT_ALGORITHMS", "it names none that CARILLON_JWT_JWKS_URL has keys for", fix)
+    if not wanted:
+        return None, None
+    if settings.jwt_audience is None:
+        # The issuer signs for others, too, with the same keys: RFC 8725, 3.9.
+        fix = "set it to the name that the issuer knows this service by"
+        raise InvalidInput("CARILLON_JWT_AUDIENCE", "it is not set, though published keys verify tokens", fix)
+    if settings.jwt_jwks_url is not None:
+        return KeySet.at(checked_address("CARILLON_JWT_JWKS_URL", settings.jwt_jwks_url)), None
+    if issuer is None and settings.oidc_issuer is None:
+        fix = "set CARILLON_JWT_JWKS_URL or CARILLON_OIDC_ISSUER"
+        raise InvalidInput("CARILLON_JWT_ALGORITHMS", f"nothing says where the keys for {wanted[0]} are", fix)
+    issuer = issuer or Issuer(str(settings.oidc_issuer))
+    return issuer.keys, issuer.name
+
+
+def _shared_key(secret: str) -> OctKey:
     return OctKey.import_key(secret.encode())
 
 
-def _signed_claims(token: str, secret: str) -> dict[str, Any]:
-    try:
-        return dict(jwt.decode(token, _key(secret), algorithms=[_ALGORITHM]).claims)
-    except BadSignatureError:
-        raise InvalidToken(_FIELD, "its signature is not by our key", "sign it with CARILLON_JWT_SECRET") from None
-    except (JoseError, ValueError, TypeError, KeyError, RecursionError):
-        raise InvalidToken(_FIELD, f"it is not a JWT signed with {_ALGORITHM}", "send the compact form") from None
-
-
-def _check_times(claims: dict[str, Any]) -> float:
-    now = time.time()
-    expires_at = _seconds(claims, "exp")
-    if expires_at is None:
-        raise InvalidToken("exp", "it is missing", "say when the token ends")
-    if expires_at <= now:  # no leeway: the session that it opens would be over at once
-        raise InvalidToken("exp", "the token has expired", "fetch a new one")
-    if (not_before := _seconds(claims, "nbf")) is not None and not_before > now + _LEEWAY_S:
-        raise InvalidToken("nbf", "the token is not valid yet", "compare the clocks of issuer and server")
-    return expires_at
-
-
-def _seconds(claims: dict[str, Any], name: str) -> float | None:
-    value = claims.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidToken(name, "it is not a number", "give seconds since 1970-01-01 UTC")
-    # Beyond float64 there is no time to compare with.
-    return float(min(value, 2**53))
+def _token(claims: dict[str, Any], issuer: str | None, audience: str | None) -> Token:
+    expires_at = checked_times(claims)
+    _check_parties(claims, issuer, audience)
+    return Token(checked_sub(claims.get("sub")), checked_grants("tags", claims.get("tags", [])), expires_at)
 
 
 def _check_parties(claims: dict[str, Any], issuer: str | None, audience: str | None) -> None:
     if issuer is not None and claims.get("iss") != issuer:
         raise InvalidToken("iss", "it is not the issuer that is trusted here", "see CARILLON_JWT_ISSUER")
-    named = claims.get("aud")
-    if audience is not None and audience not in (named if isinstance(named, list) else [named]):
+    if audience is not None and audience not in audiences(claims):
         raise InvalidToken("aud", "the token is meant for somebody else", "see CARILLON_JWT_AUDIENCE")
-
-
-def _checked_sub(sub: Any) -> str:
-    if not isinstance(sub, str) or not sub:
-        raise InvalidToken("sub", "it names no user", "give the user's id as a non-empty string")
-    try:
-        user_tag(sub)
-    except InvalidInput as refused:
-        raise InvalidToken("sub", refused.problem, "use an id without white space, at most 195 bytes") from None
-    return sub
-
-
-def _checked_tags(tags: Any) -> tuple[str, ...]:
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise InvalidToken("tags", "it is not a list of strings", 'use ["topic:builds"], or leave it out')
-    if len(tags) > MAX_TOKEN_TAGS:
-        raise InvalidToken("tags", f"{len(tags)} tags", f"grant at most {MAX_TOKEN_TAGS}")
-    try:
-        return tuple(dict.fromkeys(map(checked_tag, tags)))
-    except InvalidInput as refused:
-        raise InvalidToken("tags", refused.problem, refused.fix) from None

@@ -64,7 +64,7 @@ async def serve(
         on_bound(bound_port)
     with _quiet_about_vanished_clients():
         # Hypercorn owns the descriptor from here on, and closes it.
-        await hypercorn_serve(app, _config(listening.detach(), grace_s), shutdown_trigger=stopping.wait)
+        await hypercorn_serve(app, _config(settings, listening.detach(), grace_s), shutdown_trigger=stopping.wait)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -96,7 +96,7 @@ def _as_invalid_address(refused: OSError, host: str, port: int) -> InvalidInput:
     return InvalidInput("CARILLON_HOST", f"cannot listen on {host}: {refused.strerror}", "use an address of this host")
 
 
-def _config(descriptor: int, grace_s: float) -> Config:
+def _config(settings: Settings, descriptor: int, grace_s: float) -> Config:
     config = Config()
     config.bind = [f"fd://{descriptor}"]
     config.backlog = BACKLOG
@@ -105,6 +105,9 @@ def _config(descriptor: int, grace_s: float) -> Config:
     config.keep_alive_max_requests = KEEP_ALIVE_MAX_REQUESTS
     config.h11_max_incomplete_size = HEADERS_MAX_BYTES
     config.include_server_header = False
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        # Hypercorn offers h2 and http/1.1 by ALPN; without TLS it takes h2c by prior knowledge or upgrade.
+        config.certfile, config.keyfile = str(settings.tls_cert), str(settings.tls_key)
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
     config.errorlog.setLevel(logging.WARNING)
