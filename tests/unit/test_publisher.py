@@ -161,6 +161,14 @@ async def test_binary_is_accepted_and_a_trace_is_begun_where_there_is_none(
     assert (await response.get_json())["traceparent"] == traceparent_of(by_kind(spans, SpanKind.PRODUCER))
 
 
+async def test_control_tags_are_not_for_producers(backends: Backends) -> None:
+    forged = ATTRIBUTES | {"audience": "user:alice control:alice"}
+    response = await backends.app().test_client().post("/v1/events", headers=STRUCTURED, data=json.dumps(forged))
+    assert response.status_code == 400
+    assert (await response.get_json())["field"] == "audience"
+    assert backends.published == []
+
+
 async def test_the_spans_say_what_happened(backends: Backends, spans: InMemorySpanExporter) -> None:
     await backends.app().test_client().post("/v1/events", headers=STRUCTURED, data=json.dumps(ATTRIBUTES))
     assert dict(by_kind(spans, SpanKind.PRODUCER).attributes or {}) == {
