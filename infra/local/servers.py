@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
+EPMD_TIMEOUT_S = 5.0
 
 
 class ServerUnavailable(RuntimeError):
@@ -149,8 +150,19 @@ class RabbitServer:
 
     def _end_epmd(self) -> None:
         # The node starts epmd as a daemon in a session of its own, so no signal of ours reaches it.
-        if epmd := shutil.which("epmd"):
-            subprocess.run([epmd, "-port", str(self._epmd_port), "-kill"], capture_output=True, check=False)
+        if (epmd := shutil.which("epmd")) is None:
+            return
+        command = [epmd, "-port", str(self._epmd_port), "-kill"]
+        deadline = time.monotonic() + EPMD_TIMEOUT_S
+        # It refuses while it still believes a node of ours to be alive; each run once left one behind.
+        while subprocess.run(command, capture_output=True, check=False).returncode and self._epmd_listens():
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.05)
+
+    def _epmd_listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._epmd_port)) == 0
 
 
 class MongoServer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import random
 import secrets
@@ -97,10 +96,11 @@ class Publisher:
             yield
             if running.done():
                 running.result()
-        except BaseException:
+        except BaseException as error:
             running.cancel()
-            with contextlib.suppress(asyncio.CancelledError, NotConfirmed, BaseExceptionGroup):
-                await running
+            [outcome] = await asyncio.gather(running, return_exceptions=True)
+            if isinstance(outcome, Exception):
+                error.add_note(f"the load had ended: {outcome!r}")
             raise
         stopping.set()
         await running
