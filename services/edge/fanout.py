@@ -23,6 +23,7 @@ REOPEN_S = 0.5
 # Frames kept for other connections that are about to want the same: one entry to many user queues
 # arrives once for each, within milliseconds.
 SHARED_FRAMES = 256
+TELL_LOST_EVERY_S = 5.0
 
 
 class Listener(Protocol):
@@ -46,8 +47,10 @@ class Listener(Protocol):
 class Scope:
     """Connections that share a feed, and the bindings that they need together."""
 
-    def __init__(self, broker: Broker, encode: Callable[[Entry], bytes], spawn: Spawn) -> None:
-        self._broker, self._encode, self._spawn = broker, encode, spawn
+    def __init__(
+        self, broker: Broker, encode: Callable[[Entry], bytes], spawn: Spawn, tell_lost: Callable[[str], None]
+    ) -> None:
+        self._broker, self._encode, self._spawn, self._tell_lost = broker, encode, spawn, tell_lost
         self._by_tag: dict[str, set[Listener]] = {}
         self._listeners: set[Listener] = set()
         self._feed: Feed | None = None
@@ -152,7 +155,7 @@ class Scope:
         if self._feed is not feed:
             return
         self._feed = None
-        log.warning("feed lost: %s", reason, extra={"connections": len(self._listeners)})
+        self._tell_lost(reason)
         for listener in self._listeners:
             listener.interrupted()
         if not self._recovering:
@@ -201,12 +204,13 @@ class Fanout:
         self._broker, self._encode, self._spawn = broker, encode, spawn
         self._scopes: dict[str, Scope] = {}
         self._shared: dict[int, bytes] = {}
+        self._told_lost_at = -TELL_LOST_EVERY_S
 
     async def join(self, key: str, listener: Listener) -> None:
         """Delivers to the listener from now on. Raises `BrokerUnavailable`."""
         scope = self._scopes.get(key)
         if scope is None:
-            scope = self._scopes[key] = Scope(self._broker, self._frame_of, self._spawn)
+            scope = self._scopes[key] = Scope(self._broker, self._frame_of, self._spawn, self._tell_lost)
         try:
             await scope.join(listener)
         finally:
@@ -225,6 +229,13 @@ class Fanout:
     def scopes(self) -> Sequence[str]:
         """The keys of the scopes that have connections."""
         return list(self._scopes)
+
+    def _tell_lost(self, reason: str) -> None:
+        """One line an incident: a broker that goes takes the feeds of ten thousand users with it."""
+        now = asyncio.get_running_loop().time()
+        if now - self._told_lost_at >= TELL_LOST_EVERY_S:
+            self._told_lost_at = now
+            log.warning("feeds lost: %s", reason, extra={"feeds": len(self._scopes)})
 
     def _drop_if_empty(self, key: str, scope: Scope) -> None:
         if scope.is_empty and self._scopes.get(key) is scope:

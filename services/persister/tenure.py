@@ -30,12 +30,16 @@ class Tenure:
         self.appended = asyncio.Event()
         """Set after each append: the dispatcher has something to do."""
 
-    async def take(self) -> Fence:
-        """The fence, claimed from whoever has it: the broker has made us the active consumer."""
+    async def take(self, *, force: bool) -> Fence:
+        """The fence; with `force` claimed from whoever has it: the broker has just made us the active consumer.
+
+        Raises `FenceLost` where another's lease runs and `force` is False.
+        """
         async with self._claiming:
             if self.fence is None:
-                self._begin(await self._log.claim(self._owner, self._lease_s, force=True))
-        assert self.fence is not None
+                self._begin(await self._log.claim(self._owner, self._lease_s, force=force))
+        if self.fence is None:
+            raise FenceLost("another persister is active")
         return self.fence
 
     async def held(self) -> Fence:

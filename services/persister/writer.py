@@ -71,13 +71,17 @@ class Writer:
         of the log would in the end park healthy events.
         """
         found = sort_arrivals(arrivals, self._settings.max_event_bytes)
+        is_fresh = True
         while True:
             try:
-                fence = await self._tenure.take()
+                # What we hold for longer may be another's by now: a process that was paused must not
+                # take the fence from the one that went on without it.
+                fence = await self._tenure.take(force=is_fresh)
                 dead = found.dead + await self._append_under(fence, found.events)
                 break
             except LogUnavailable as trouble:
                 log.warning("append interrupted: %s", trouble)
+                is_fresh = False
                 await asyncio.sleep(pause_s())
         for letter in dead:
             log.warning("dead letter: %s", letter.detail, extra={"reason": letter.reason})
