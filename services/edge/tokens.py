@@ -29,7 +29,6 @@ from services.edge.jwts import (
 from services.edge.keysets import PUBLIC_KEY_ALGORITHMS, KeySet, checked_address
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
-from shared.model.tags import user_tag
 
 # What callers of this module meet of the one below.
 __all__ = ["MAX_TOKEN_TAGS", "InvalidToken", "Token", "TokenVerifier", "sign_token", "verify_token"]
@@ -57,10 +56,9 @@ def sign_token(
     audience: str | None = None,
 ) -> str:
     """A token for the user `sub`, valid from now for `ttl_s`. Raises `InvalidInput` for a bad user or tag."""
-    user_tag(sub)
     now = int(time.time())
     claims: dict[str, Any] = {
-        "sub": sub,
+        "sub": checked_sub(sub),
         "tags": list(checked_grants("tags", list(tags))),
         "iat": now,
         "exp": now + math.ceil(ttl_s),
