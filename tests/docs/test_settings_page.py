@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -20,6 +21,8 @@ OTHER_FILES = ("docker-compose.yml", "infra/nginx/carillon.conf", "infra/docker/
 def shown(default: object) -> str:
     """A default as the page writes it."""
     value = default.get_secret_value() if isinstance(default, SecretStr) else default
+    if isinstance(value, tuple):
+        value = json.dumps(value) if value else None
     if value is None or value == "":
         return "Default: none"
     return f"Default: `{str(value).lower() if isinstance(value, bool) else value}`"
