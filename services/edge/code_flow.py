@@ -72,7 +72,7 @@ class CodeFlow:
         except self._client_type.oauth_error_class as refused:
             raise refused_by_issuer(refused.error) from None
         except (httpx.HTTPError, TimeoutError) as failed:
-            raise IssuerUnavailable(f"its token endpoint: {failed or type(failed).__name__}") from None
+            raise IssuerUnavailable(f"its token endpoint: {str(failed) or type(failed).__name__}") from None
         except (ValueError, RecursionError):
             raise IssuerUnavailable("its token endpoint answered no JSON object") from None
         id_token = answer.get("id_token")

@@ -189,7 +189,7 @@ async def fetch_json(url: str) -> dict[str, Any]:
             raise IssuerUnavailable(f"{url} answered {answer.status_code}")
         document = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as failed:
-        raise IssuerUnavailable(f"{url}: {failed or type(failed).__name__}") from None
+        raise IssuerUnavailable(f"{url}: {str(failed) or type(failed).__name__}") from None
     except (ValueError, RecursionError):
         raise IssuerUnavailable(f"{url} answered no JSON") from None
     if not isinstance(document, dict):
