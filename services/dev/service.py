@@ -15,7 +15,7 @@ from services.console.service import blueprint as console_blueprint
 from services.dev import routes
 from services.dev.greeting import greeting, prove, sign_in
 from services.dev.secret import folder_secret
-from services.edge.service import blueprint as edge_blueprint
+from services.edge.service import blueprints as edge_blueprints
 from services.edge.service import open_edge
 from services.ingest.service import PRODUCERS_SETTING
 from services.ingest.service import blueprint as ingest_blueprint
@@ -53,7 +53,7 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
             settings,
             routes.blueprint(secret),
             ingest_blueprint(backends.broker, backends.event_log, settings, _producers(settings)),
-            edge_blueprint(edge, settings),
+            *edge_blueprints(edge, settings),
             console_blueprint(backends.broker, backends.event_log),
             probes={"broker": backends.broker.ping, "log": backends.event_log.head},
         )

@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from pydantic import SecretStr
 from quart import Blueprint
 
-from services.edge import routes
+from services.edge import login, routes
 from services.edge.edge import Edge
+from services.edge.issuers import Issuer
 from services.edge.routes import Doorkeeper
 from services.edge.sessions import SessionCookie
 from services.edge.tickets import Tickets
-from services.edge.tokens import Token, verify_token
+from services.edge.tokens import TokenVerifier
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.telemetry import tracing
@@ -27,37 +29,41 @@ from shared.wiring import Backends, open_backends
 DEFAULT_PORT = 8082
 # What the process may take beyond its drain: the last frames, and closing the backends.
 STOP_GRACE_S = 5.0
+_SECRET_FIX = "make one with: openssl rand -hex 32"
 
 
-def blueprint(edge: Edge, settings: Settings) -> Blueprint:
-    """The edge's routes with the secrets of the settings. Raises `InvalidInput` where one is missing."""
-    return routes.blueprint(edge, _doorkeeper(edge, settings))
+def blueprints(edge: Edge, settings: Settings) -> list[Blueprint]:
+    """The edge's routes, and the login's where there is one.
+
+    Raises `InvalidInput`, naming the setting that is missing or wrong.
+    """
+    issuer = Issuer(settings.oidc_issuer) if settings.oidc_issuer is not None else None
+    cookie = _cookie(settings)
+    verifier = TokenVerifier.of(settings, issuer)
+    if not verifier.verifies_anything and issuer is None:
+        raise InvalidInput("CARILLON_JWT_SECRET", "it is not set, nor is an issuer", _SECRET_FIX)
+    tickets = Tickets(edge.store, cookie, settings.ticket_ttl_s)
+    operators = ApiKeys(settings.operators(), "CARILLON_OPERATOR_KEYS")
+    served = [routes.blueprint(edge, Doorkeeper(cookie, tickets, verifier.verify, operators))]
+    if issuer is not None:
+        set_session = partial(routes.set_session, cookie=cookie)
+        served.append(login.blueprint(login.Login(settings, issuer, cookie.open, set_session)))
+    return served
 
 
-def _doorkeeper(edge: Edge, settings: Settings) -> Doorkeeper:
+def _cookie(settings: Settings) -> SessionCookie:
     signing = _needed("CARILLON_SESSION_SECRET", settings.session_secret)
     former = settings.session_secret_previous
-    cookie = SessionCookie(
+    return SessionCookie(
         [signing, *([former.get_secret_value()] if former else [])],
         settings.session_ttl_s,
         secure=settings.cookie_secure,
-    )
-    jwt_secret = _needed("CARILLON_JWT_SECRET", settings.jwt_secret)
-
-    async def verify(token: str) -> Token:
-        return verify_token(token, jwt_secret, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
-
-    return Doorkeeper(
-        cookie,
-        Tickets(edge.store, cookie, settings.ticket_ttl_s),
-        verify,
-        ApiKeys(settings.operators(), "CARILLON_OPERATOR_KEYS"),
     )
 
 
 def _needed(name: str, secret: SecretStr | None) -> str:
     if secret is None:
-        raise InvalidInput(name, "it is not set", "make one with: openssl rand -hex 32")
+        raise InvalidInput(name, "it is not set", _SECRET_FIX)
     return secret.get_secret_value()
 
 
@@ -88,6 +94,6 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
     tracing.set_up("edge")
     async with open_backends(settings) as backends, open_edge(settings, backends, stopping) as edge:
         probes = {"broker": backends.broker.ping, "log": backends.event_log.head}
-        app = make_app("edge", settings, blueprint(edge, settings), probes=probes)
+        app = make_app("edge", settings, *blueprints(edge, settings), probes=probes)
         port = DEFAULT_PORT if settings.port is None else settings.port
         await serve(app, settings, port, stopping, grace_s=STOP_GRACE_S)

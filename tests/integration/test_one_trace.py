@@ -19,7 +19,8 @@ from opentelemetry.trace import SpanKind
 
 from infra.local.servers import MongoServer, RabbitServer
 from services.edge.edge import Edge
-from services.edge.service import blueprint as edge_blueprint
+from services.edge.selection import Selection
+from services.edge.service import blueprints as edge_blueprints
 from services.edge.sessions import Session
 from services.ingest.service import blueprint as ingest_blueprint
 from services.persister.service import persist
@@ -63,12 +64,12 @@ def settings(request: pytest.FixtureRequest) -> Settings:
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[tuple[Backends, Any, Edge]]:
     async with open_backends(settings) as backends:
-        edge = Edge(settings, backends.broker, backends.event_log)
+        edge = Edge(settings, backends)
         app = make_app(
             "test",
             settings,
             ingest_blueprint(backends.broker, backends.event_log, settings),
-            edge_blueprint(edge, settings),
+            *edge_blueprints(edge, settings),
             probes={},
         )
         persisting = asyncio.create_task(persist(settings, backends.broker, backends.event_log))
@@ -84,8 +85,8 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Backends, Any, Edge
 async def test_one_trace_from_the_request_to_the_frame(settings: Settings, exporter: InMemorySpanExporter) -> None:
     exporter.clear()
     async with running(settings) as (backends, client, edge):
-        session = Session("alice", "sid", (), int(time.time()) + 60)
-        connection = await edge.connect(session, None, heartbeat_s=15)
+        session = Session("alice", "sid", (), time.time(), int(time.time()) + 60, int(time.time()) + 60)
+        connection = await edge.connect(session, Selection(), "127.0.0.1")
         stream = connection.stream()
         await anext(stream)
         event = {"specversion": "1.0", "id": "1", "source": "/t", "type": "a.b", "audience": "user:alice", "data": 1}
