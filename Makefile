@@ -38,7 +38,7 @@ format: .stamps/test ## rewrite the code in the house style
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: setup ## benchmarks: a table and results/bench.json (options: ARGS="--only append --runs 3")
+bench: setup .stamps/bench ## benchmarks: a table and results/bench.json (options: ARGS="--only append --runs 3")
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: clean
@@ -60,6 +60,11 @@ clean: ## remove what the targets above made, except the data in .carillon
 	@echo "installing Carillon and what its tests need (pip, about a minute)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@ .stamps/run
+
+.stamps/bench: .stamps/test
+	@echo "installing what the benchmarks compare with"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,bench]'
+	@touch $@
 
 .stamps/servers: infra/local/install.sh
 	@sh infra/local/install.sh

@@ -18,7 +18,7 @@ from typing import Any
 
 import uvloop
 
-from tests.bench import append, depth, fanout, latency, memory, micro, pipeline, resume
+from tests.bench import append, depth, fanout, latency, memory, micro, pipeline, resume, rivals
 from tests.bench.measure import Benchmark, Result, Sample, results_of, shown
 from tests.bench.stage import Stage
 from tests.harness.process import ROOT
@@ -33,6 +33,8 @@ ALL: Sequence[Benchmark] = (
     memory.BENCHMARK,
     resume.BENCHMARK,
     depth.BENCHMARK,
+    rivals.OF_1000,
+    rivals.OF_5000,
 )
 # One benchmark that hangs must not take the others' results with it.
 BENCHMARK_WITHIN_S = 360.0

@@ -139,6 +139,6 @@ class Installation:
 
 def signed_cookies(secret: str, users: Sequence[str], *grants: str) -> list[str]:
     """Sessions as the edge itself would sign them."""
-    cookie = SessionCookie(secret, SESSION_TTL_S, secure=False)
+    cookie = SessionCookie([secret], SESSION_TTL_S, secure=False)
     not_after = time.time() + SESSION_TTL_S
     return [f"{cookie.name}={cookie.sign(cookie.open(user, grants, not_after))}" for user in users]
