@@ -1,4 +1,4 @@
-"""Broker and log within one process, on SQLite: what `carillon dev` and small installations run on.
+"""Broker, log and session store within one process, on SQLite: what `carillon dev` and small installations run on.
 
 Nothing here is a stand-in: a confirmed publish survives `kill -9`, what was not acknowledged comes
 again, and the log is fenced as in production. The one difference is that it serves one process.
@@ -13,13 +13,16 @@ from pathlib import Path
 from shared.embedded.broker import SqliteBroker, open_broker
 from shared.embedded.event_log import SqliteEventLog, open_event_log
 from shared.embedded.folder import own_folder
+from shared.embedded.sessions import SqliteSessionStore, open_session_store
 
-__all__ = ["SqliteBroker", "SqliteEventLog", "open_embedded"]
+__all__ = ["SqliteBroker", "SqliteEventLog", "SqliteSessionStore", "open_embedded"]
 
 
 @asynccontextmanager
-async def open_embedded(data_dir: Path | None) -> AsyncIterator[tuple[SqliteBroker, SqliteEventLog]]:
-    """Opens the broker and the log kept in `data_dir`, made where there is none; None keeps both in memory.
+async def open_embedded(
+    data_dir: Path | None,
+) -> AsyncIterator[tuple[SqliteBroker, SqliteEventLog, SqliteSessionStore]]:
+    """Opens broker, log and session store kept in `data_dir`, made where there is none; None keeps them in memory.
 
     Raises `InvalidInput` when another process has the folder or it cannot be written, and
     `LogUnavailable` or `BrokerUnavailable` when one of its files cannot be used.
@@ -28,5 +31,6 @@ async def open_embedded(data_dir: Path | None) -> AsyncIterator[tuple[SqliteBrok
         if data_dir is not None:
             opened.enter_context(own_folder(data_dir))
         log = await opened.enter_async_context(open_event_log(data_dir and data_dir / "log.db"))
+        sessions = await opened.enter_async_context(open_session_store(data_dir and data_dir / "sessions.db"))
         broker = await opened.enter_async_context(open_broker(data_dir and data_dir / "broker.db"))
-        yield broker, log
+        yield broker, log, sessions

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shared.embedded.broker import SqliteBroker, open_broker
 from shared.embedded.event_log import SqliteEventLog, open_event_log
+from shared.embedded.sessions import SqliteSessionStore, open_session_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,17 @@ class BrokerFile:
         return open_broker(self.path)
 
 
+@dataclass(frozen=True, slots=True)
+class SessionsFile:
+    """One session store, whoever opens it."""
+
+    path: Path
+
+    def client(self) -> AbstractAsyncContextManager[SqliteSessionStore]:
+        """Opens it as another process would."""
+        return open_session_store(self.path)
+
+
 @asynccontextmanager
 async def throwaway_log(data_dir: Path | None) -> AsyncIterator[LogFile]:
     """A fresh log on the disk of `data_dir`, where one is given."""
@@ -46,3 +58,10 @@ async def throwaway_broker(data_dir: Path | None) -> AsyncIterator[BrokerFile]:
     """A fresh broker on the disk of `data_dir`, where one is given."""
     with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
         yield BrokerFile(Path(folder) / "broker.db")
+
+
+@asynccontextmanager
+async def throwaway_sessions(data_dir: Path | None) -> AsyncIterator[SessionsFile]:
+    """A fresh session store on the disk of `data_dir`, where one is given."""
+    with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
+        yield SessionsFile(Path(folder) / "sessions.db")

@@ -1,1 +1,1 @@
-"""The event log in MongoDB: the only code that imports motor and pymongo."""
+"""The event log and the session store in MongoDB: the only code that imports motor and pymongo."""

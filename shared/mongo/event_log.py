@@ -11,15 +11,13 @@ import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from contextlib import asynccontextmanager
 from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeVar
 
 import pymongo
-from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import ASCENDING, DESCENDING, MongoClient, ReadPreference, ReturnDocument, WriteConcern
+from pymongo import ASCENDING, DESCENDING, MongoClient, ReturnDocument
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
@@ -28,6 +26,7 @@ from pymongo.read_concern import ReadConcern
 from shared.model.entry import Entry, Head, Identity, Page
 from shared.model.errors import AppendConflict, FenceLost, LogGap, LogUnavailable
 from shared.model.settings import Settings
+from shared.mongo.client import MAJORITY, DatabaseClient, from_now
 from shared.mongo.documents import Document, entry_document, entry_of, head_of
 from shared.mongo.schema import (
     AUDIENCE_INDEX,
@@ -39,16 +38,13 @@ from shared.mongo.schema import (
     STREAM_INDEX,
     ensure_schema,
 )
-from shared.mongo.translation import translated, translated_append
+from shared.mongo.translation import translated_append
 from shared.mongo.turns import Turns
 from shared.ports.event_log import Fence
 
-MAJORITY = WriteConcern("majority", j=True)
 # The server merges at most 200 index scans in order (internalQueryMaxScansToExplode); with more it
 # reads every entry of every tag and sorts them in memory. A reader of more tags is served in parts.
 MAX_MERGED_TAGS = 150
-# The driver gives up a little before we do, because its error says more than "no answer in time".
-DRIVER_SHARE_OF_TIMEOUT = 0.9
 # How much of a claim's time a living writer gets to finish the append that it is in.
 SHARE_OF_A_LIVING_WRITER = 0.4
 # A read that meets a hole looks at the head again: retention may have trimmed under it, but not
@@ -62,7 +58,7 @@ Result = TypeVar("Result")
 @asynccontextmanager
 async def open_event_log(settings: Settings) -> AsyncIterator[MongoEventLog]:
     """The log of `settings.mongo_database`. Opening needs no server; the first call does."""
-    log = MongoEventLog(settings.mongo_url.get_secret_value(), settings.mongo_database, settings.backend_timeout_s)
+    log = MongoEventLog(DatabaseClient(settings, ensure_schema))
     try:
         yield log
     finally:
@@ -72,24 +68,8 @@ async def open_event_log(settings: Settings) -> AsyncIterator[MongoEventLog]:
 class MongoEventLog:
     """See `shared.ports.event_log.EventLog` for the promises."""
 
-    def __init__(self, url: str, database: str, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._driver_timeout_s = timeout_s * DRIVER_SHARE_OF_TIMEOUT
-        milliseconds = int(self._driver_timeout_s * 1000)
-        self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-            url,
-            appname="carillon",
-            tz_aware=True,
-            serverSelectionTimeoutMS=milliseconds,
-            connectTimeoutMS=milliseconds,
-            timeoutMS=milliseconds,
-        )
-        self._database = self._client.get_database(
-            database,
-            read_preference=ReadPreference.PRIMARY,
-            read_concern=ReadConcern("majority"),
-            write_concern=MAJORITY,
-        )
+    def __init__(self, client: DatabaseClient) -> None:
+        self._client, self._database = client, client.database
         self._heads = self._database[HEADS]
         self._entries = self._database[ENTRIES]
         self._checkpoints = self._database[CHECKPOINTS]
@@ -99,36 +79,26 @@ class MongoEventLog:
         # was left open in the server by a broken connection, where it would lock the head for a minute.
         self._session: ClientSession | None = None
         self._reads = Turns()
-        self._schema_is_ready = False
-        self._preparing = asyncio.Lock()
 
     async def close(self) -> None:
         """Ends the session, whose open transaction goes with it, and leaves the server."""
-
-        def end() -> None:
-            with pymongo.timeout(self._driver_timeout_s):
-                self._client.close()
-
-        # The driver asks the server even here: on the loop it would stop everybody for that long.
-        with suppress(LogUnavailable), translated():
-            async with asyncio.timeout(self._timeout_s):
-                await self._in_append_thread(end)
+        await self._client.close(self._appender)
         self._appender.shutdown(wait=False, cancel_futures=True)
 
     async def head(self) -> Head:
-        async with self._bounded():
+        async with self._client.bounded():
             return await self._head()
 
     async def claim(self, owner: str, lease_s: float, *, force: bool) -> Fence | None:
         free = {"$or": [{"$eq": ["$owner", {"$literal": owner}]}, {"$lte": ["$lease_until", "$$NOW"]}]}
         claimable: Document = {"_id": HEAD_ID} if force else {"_id": HEAD_ID, "$expr": free}
-        async with self._bounded():
+        async with self._client.bounded():
             session = await self._in_append_thread(self._writing_session)
             taken = {
                 "epoch": {"$add": ["$epoch", 1]},
                 "owner": {"$literal": owner},
                 "session": {"$literal": session.session_id["id"]},
-                "lease_until": _from_now(lease_s),
+                "lease_until": from_now(lease_s),
             }
             head = await self._taken(claimable, taken)
         return Fence(head["epoch"], head["last"]) if head else None
@@ -140,22 +110,22 @@ class MongoEventLog:
         (transactionLifetimeLimitSeconds), so it is ended. One that lives needs milliseconds.
         """
         try:
-            with pymongo.timeout(self._driver_timeout_s * SHARE_OF_A_LIVING_WRITER):
+            with pymongo.timeout(self._client.driver_timeout_s * SHARE_OF_A_LIVING_WRITER):
                 return await self._updated_head(claimable, taken)
         except PyMongoError as error:
             if not error.timeout:
                 raise
         if before := await self._heads.find_one(claimable | {"session": {"$exists": True}}):
-            await self._client.admin.command({"killSessions": [{"id": before["session"]}]})
+            await self._client.motor.admin.command({"killSessions": [{"id": before["session"]}]})
         return await self._updated_head(claimable, taken)
 
     async def _updated_head(self, claimable: Document, taken: Document) -> Document | None:
         return await self._heads.find_one_and_update(claimable, [{"$set": taken}], return_document=ReturnDocument.AFTER)
 
     async def renew(self, fence: Fence, lease_s: float) -> None:
-        async with self._bounded():
+        async with self._client.bounded():
             renewed = await self._heads.update_one(
-                {"_id": HEAD_ID, "epoch": fence.epoch}, [{"$set": {"lease_until": _from_now(lease_s)}}]
+                {"_id": HEAD_ID, "epoch": fence.epoch}, [{"$set": {"lease_until": from_now(lease_s)}}]
             )
         if not renewed.matched_count:
             raise FenceLost(f"epoch {fence.epoch} is over")
@@ -165,7 +135,7 @@ class MongoEventLog:
             return
         with translated_append():
             documents = _documents(entries)
-            async with self._bounded():
+            async with self._client.bounded():
                 is_mine = await self._in_append_thread(lambda: self._append(fence.epoch, documents))
                 head = None if is_mine else await self._heads.find_one({"_id": HEAD_ID})
         if is_mine:
@@ -193,14 +163,14 @@ class MongoEventLog:
 
         # with_transaction commits again after an unknown result and starts over after a transient
         # error, until the time is up: https://www.mongodb.com/docs/manual/core/transactions-in-applications/
-        with pymongo.timeout(self._driver_timeout_s):
+        with pymongo.timeout(self._client.driver_timeout_s):
             return self._writing_session().with_transaction(
                 move_head_and_insert, read_concern=ReadConcern("majority"), write_concern=MAJORITY
             )
 
     def _writing_session(self) -> ClientSession:
         if self._session is None:
-            client: MongoClient[Document] = self._client.delegate
+            client: MongoClient[Document] = self._client.motor.delegate
             self._session = client.start_session()
         return self._session
 
@@ -216,7 +186,7 @@ class MongoEventLog:
         # A branch a source: what is not in the log costs only keys of the index. One $in over sources
         # and one over ids is faster with many sources, but finds every mixture of their ids, too.
         wanted = {"$or": [{"source": source, "id": {"$in": ids}} for source, ids in ids_by_source.items()]}
-        async with self._bounded():
+        async with self._client.bounded():
             found = self._entries.find(wanted, {"source": 1, "id": 1}, hint=IDENTITY_INDEX, batch_size=len(identities))
             return {(one["source"], one["id"]): one["_id"] for one in await found.to_list(len(identities))}
 
@@ -229,13 +199,13 @@ class MongoEventLog:
             {"$sort": {"subject": DESCENDING, "version": DESCENDING}},
             {"$group": {"_id": "$subject", "version": {"$first": "$version"}}},
         ]
-        async with self._bounded():
+        async with self._client.bounded():
             found = self._entries.aggregate(last_of_each, hint=STREAM_INDEX, batchSize=len(subjects))
             return {one["_id"]: one["version"] for one in await found.to_list(len(subjects))}
 
     async def read(self, after: int, limit: int, tags: Collection[str] | None = None) -> Page:
         for _ in range(READ_ATTEMPTS):
-            async with self._reads.one(), self._bounded():
+            async with self._reads.one(), self._client.bounded():
                 # The head first: a query without its bound could return a later batch of one tag
                 # and not an earlier one of another that committed while the scans were merged.
                 head = await self._head()
@@ -262,12 +232,12 @@ class MongoEventLog:
         return await cursor.to_list(limit)
 
     async def checkpoint(self, name: str) -> int:
-        async with self._bounded():
+        async with self._client.bounded():
             found = await self._checkpoints.find_one({"_id": name})
         return int(found["position"]) if found else 0
 
     async def move_checkpoint(self, fence: Fence, name: str, position: int) -> None:
-        async with self._bounded():
+        async with self._client.bounded():
             if not await self._heads.find_one({"_id": HEAD_ID, "epoch": fence.epoch}, {"_id": 1}):
                 raise FenceLost(f"epoch {fence.epoch} is over")
             # The second try tells a later epoch from two first moves that met.
@@ -289,35 +259,9 @@ class MongoEventLog:
     async def _head(self) -> Head:
         document: Any = await self._heads.find_one({"_id": HEAD_ID})
         if document is None:
-            self._schema_is_ready = False
+            self._client.prepare_again()
             raise LogUnavailable("its head is missing: somebody dropped the database")
         return head_of(document)
-
-    @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        """Bounds a call in time, with what it waits for before it reaches the server."""
-        try:
-            with translated():
-                async with asyncio.timeout(self._timeout_s):
-                    await self._prepare()
-                    yield
-        except LogUnavailable:
-            # What answers next may be another, empty server.
-            self._schema_is_ready = False
-            raise
-
-    async def _prepare(self) -> None:
-        if self._schema_is_ready:
-            return
-        async with self._preparing:
-            if not self._schema_is_ready:
-                await ensure_schema(self._database)
-                self._schema_is_ready = True
-
-
-def _from_now(lease_s: float) -> Document:
-    """A time by the server's clock: those of two claimants may differ."""
-    return {"$add": ["$$NOW", timedelta(seconds=lease_s) // timedelta(milliseconds=1)]}
 
 
 def _documents(entries: Sequence[Entry]) -> list[Document]:

@@ -1,4 +1,4 @@
-"""Collections and indexes of the log, made when they are missing."""
+"""Collections and indexes of the log and of what edges share, made when they are missing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from shared.model.cursor import new_log_id
 from shared.mongo.documents import Document, HeadDocument
 
 ENTRIES, HEADS, CHECKPOINTS = "entries", "heads", "checkpoints"
+TICKETS, EDGES, CONNECTIONS = "tickets", "edges", "connections"
 HEAD_ID = "head"
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 IDENTITY_INDEX, STREAM_INDEX, AUDIENCE_INDEX = "identity", "stream", "audience"
+TERM_INDEX, USER_INDEX = "term", "user"
 
 INDEXES = (
     IndexModel([("source", ASCENDING), ("id", ASCENDING)], name=IDENTITY_INDEX, unique=True),
@@ -28,6 +30,14 @@ INDEXES = (
     IndexModel([("audience", ASCENDING), ("_id", ASCENDING)], name=AUDIENCE_INDEX),
 )
 
+# Nobody is given an expired ticket; this only sweeps those that were never asked for.
+TICKET_INDEXES = (IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0),)
+CONNECTION_INDEXES = (
+    # Terms first: the living are counted, and the others found, without looking at a document.
+    IndexModel([("term", ASCENDING), ("edge", ASCENDING)], name=TERM_INDEX),
+    IndexModel([("sub", ASCENDING), ("_id", ASCENDING)], name=USER_INDEX),
+)
+
 
 def _empty_head() -> HeadDocument:
     return HeadDocument(_id=HEAD_ID, log_id=new_log_id(), epoch=0, owner=None, lease_until=LONG_AGO, last=0, floor=0)
@@ -37,3 +47,9 @@ async def ensure_schema(database: AsyncIOMotorDatabase[Document]) -> None:
     """Creates what is missing and leaves the rest; any number of processes may do so at once."""
     await database[ENTRIES].create_indexes(list(INDEXES))
     await database[HEADS].update_one({"_id": HEAD_ID}, {"$setOnInsert": _empty_head()}, upsert=True)
+
+
+async def ensure_session_schema(database: AsyncIOMotorDatabase[Document]) -> None:
+    """The same for the collections of the session store."""
+    await database[TICKETS].create_indexes(list(TICKET_INDEXES))
+    await database[CONNECTIONS].create_indexes(list(CONNECTION_INDEXES))

@@ -1,4 +1,4 @@
-"""A database that is dropped at the end, to certify a log with."""
+"""A database that is dropped at the end, to certify a log or a session store with."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from shared.model.settings import Settings
 from shared.mongo.documents import Document
 from shared.mongo.event_log import MongoEventLog, open_event_log
+from shared.mongo.sessions import MongoSessionStore, open_session_store
 from shared.mongo.translation import translated
 
 
@@ -26,12 +27,37 @@ class MongoDatabase:
         return open_event_log(self.settings)
 
 
+@dataclass(frozen=True, slots=True)
+class MongoSessions:
+    """The session store of one database, whoever opens it."""
+
+    settings: Settings
+
+    def client(self) -> AbstractAsyncContextManager[MongoSessionStore]:
+        """Opens the store in it."""
+        return open_session_store(self.settings)
+
+
 @asynccontextmanager
 async def throwaway_database(settings: Settings) -> AsyncIterator[MongoDatabase]:
     """A fresh database on the configured server, dropped at the end."""
+    async with _throwaway(settings) as fresh:
+        yield MongoDatabase(fresh)
+
+
+@asynccontextmanager
+async def throwaway_sessions(settings: Settings) -> AsyncIterator[MongoSessions]:
+    """The same, for a session store."""
+    async with _throwaway(settings) as fresh:
+        yield MongoSessions(fresh)
+
+
+@asynccontextmanager
+async def _throwaway(settings: Settings) -> AsyncIterator[Settings]:
+    """Settings that name a fresh database, dropped at the end."""
     name = f"{settings.mongo_database[:24]}_certify_{uuid4().hex[:10]}"
     try:
-        yield MongoDatabase(settings.model_copy(update={"mongo_database": name}))
+        yield settings.model_copy(update={"mongo_database": name})
     finally:
         timeout_ms = int(settings.backend_timeout_s * 1000)
         client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from shared.model.settings import Settings
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
+from shared.ports.sessions import SessionStore
 
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """What a service needs to have a broker and a log."""
+    """What a service needs to have a broker and a log, and an edge to know of the others."""
 
     broker: Broker
     event_log: EventLog
+    sessions: SessionStore
 
 
 @asynccontextmanager
@@ -34,7 +36,9 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             yield Backends(*await stack.enter_async_context(open_embedded(settings.data_dir)))
         else:
             from shared.mongo.event_log import open_event_log
+            from shared.mongo.sessions import open_session_store
             from shared.rabbit.broker import open_broker
 
             broker = await stack.enter_async_context(open_broker(settings))
-            yield Backends(broker, await stack.enter_async_context(open_event_log(settings)))
+            event_log = await stack.enter_async_context(open_event_log(settings))
+            yield Backends(broker, event_log, await stack.enter_async_context(open_session_store(settings)))

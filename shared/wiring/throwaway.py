@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from shared.model.settings import Settings
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
+from shared.ports.sessions import SessionStore
 
 Port_co = TypeVar("Port_co", covariant=True)
 
@@ -40,3 +41,14 @@ def throwaway_broker(settings: Settings) -> Callable[[], AbstractAsyncContextMan
     from shared.rabbit.throwaway import throwaway_namespace
 
     return partial(throwaway_namespace, settings)
+
+
+def throwaway_sessions(settings: Settings) -> Callable[[], AbstractAsyncContextManager[Opens[SessionStore]]]:
+    """Makes fresh session stores where `settings` have theirs; each is removed when it is left."""
+    if settings.backends == "embedded":
+        from shared.embedded import throwaway as embedded
+
+        return partial(embedded.throwaway_sessions, settings.data_dir)
+    from shared.mongo import throwaway as mongo
+
+    return partial(mongo.throwaway_sessions, settings)

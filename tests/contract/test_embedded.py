@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from shared.conformance import BrokerMaker, LogMaker, Storage
+from shared.conformance import BrokerMaker, LogMaker, SessionStoreMaker, Storage
 from shared.conformance.broker import BROKER_CHECKS, BrokerCheck
 from shared.conformance.event_log import EVENT_LOG_CHECKS, LogCheck
-from shared.embedded import broker, event_log
+from shared.conformance.sessions import SESSION_STORE_CHECKS, SessionStoreCheck
+from shared.embedded import broker, event_log, sessions
 from shared.embedded.database import Database, open_database
 from shared.model.errors import BrokerUnavailable, LogUnavailable
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
+from shared.ports.sessions import SessionStore
 
 
 class LogOnDisk:
@@ -55,6 +57,23 @@ class BrokerInMemory:
         return broker.broker_over(self._database)
 
 
+class SessionsOnDisk:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def client(self) -> AbstractAsyncContextManager[SessionStore]:
+        return sessions.open_session_store(self._path)
+
+
+class SessionsInMemory:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[SessionStore]:
+        yield sessions.SqliteSessionStore(self._database)
+
+
 @pytest.fixture(params=["disk", "memory"])
 def log_maker(request: pytest.FixtureRequest, tmp_path: Path) -> LogMaker:
     made = 0
@@ -88,6 +107,20 @@ def broker_maker(request: pytest.FixtureRequest, tmp_path: Path) -> BrokerMaker:
     return on_disk if request.param == "disk" else in_memory
 
 
+@pytest.fixture(params=["disk", "memory"])
+def session_store_maker(request: pytest.FixtureRequest, tmp_path: Path) -> SessionStoreMaker:
+    @asynccontextmanager
+    async def on_disk() -> AsyncIterator[Storage[SessionStore]]:
+        yield SessionsOnDisk(tmp_path / "sessions.db")
+
+    @asynccontextmanager
+    async def in_memory() -> AsyncIterator[Storage[SessionStore]]:
+        async with open_database(None, sessions.SCHEMA, LogUnavailable) as database:
+            yield SessionsInMemory(database)
+
+    return on_disk if request.param == "disk" else in_memory
+
+
 @pytest.mark.parametrize("check", EVENT_LOG_CHECKS, ids=lambda check: check.__name__)
 async def test_event_log(check: LogCheck, log_maker: LogMaker) -> None:
     await check(log_maker)
@@ -96,3 +129,8 @@ async def test_event_log(check: LogCheck, log_maker: LogMaker) -> None:
 @pytest.mark.parametrize("check", BROKER_CHECKS, ids=lambda check: check.__name__)
 async def test_broker(check: BrokerCheck, broker_maker: BrokerMaker) -> None:
     await check(broker_maker)
+
+
+@pytest.mark.parametrize("check", SESSION_STORE_CHECKS, ids=lambda check: check.__name__)
+async def test_session_store(check: SessionStoreCheck, session_store_maker: SessionStoreMaker) -> None:
+    await check(session_store_maker)

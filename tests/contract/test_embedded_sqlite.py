@@ -65,7 +65,7 @@ class TestFolder:
 
     async def test_it_is_free_again_afterwards(self, tmp_path: Path) -> None:
         for _ in range(2):
-            async with open_embedded(tmp_path / "deep" / "er") as (opened, _log):
+            async with open_embedded(tmp_path / "deep" / "er") as (opened, *_):
                 await opened.ping()
         assert (tmp_path / "deep" / "er").stat().st_mode & 0o077 == 0, "events are nobody else's business"
 
@@ -104,7 +104,7 @@ class TestKilled:
         told = [*killed_after(tmp_path, confirmations), *killed_after(tmp_path, confirmations)]
         published = [line.removeprefix("published ") for line in told if line.startswith("published ")]
         appended = [int(line.removeprefix("appended ")) for line in told if line.startswith("appended ")]
-        async with open_embedded(tmp_path) as (opened, log):
+        async with open_embedded(tmp_path) as (opened, log, _):
             head = await log.head()
             page = await log.read(0, head.last + 1)
             assert [entry.position for entry in page.entries] == list(range(1, head.last + 1))
@@ -184,7 +184,7 @@ class TestTrouble:
 
     async def test_publishes_wait_within_a_bound(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(queue, "WAITING_MAX_BYTES", 1000)
-        async with open_embedded(None) as (opened, _log):
+        async with open_embedded(None) as (opened, *_):
             publishes = [opened.publish_raw(b"x" * 400, "") for _ in range(4)]
             outcomes = await asyncio.gather(*publishes, return_exceptions=True)
             assert [type(outcome) for outcome in outcomes] == [type(None)] * 2 + [BrokerUnavailable] * 2
@@ -220,13 +220,13 @@ class TestQueue:
             commits += 1
             await write(self, transaction)
 
-        async with open_embedded(tmp_path) as (opened, _log):
+        async with open_embedded(tmp_path) as (opened, *_):
             monkeypatch.setattr(Database, "write", counted)
             await asyncio.gather(*(opened.publish(event) for event in events(1, 300)))
         assert commits <= 3
 
     async def test_a_publisher_that_gives_up_does_not_disturb_the_others(self, tmp_path: Path) -> None:
-        async with open_embedded(tmp_path) as (opened, _log):
+        async with open_embedded(tmp_path) as (opened, *_):
             publishes = [asyncio.create_task(opened.publish(event)) for event in events(1, 50)]
             await asyncio.sleep(0)
             publishes[7].cancel()
@@ -237,7 +237,7 @@ class TestQueue:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(queue, "TAIL_MAX_BYTES", 2000)
-        async with open_embedded(tmp_path) as (opened, _log):
+        async with open_embedded(tmp_path) as (opened, *_):
             for event in events(1, 200):
                 await opened.publish(event)
             assert await received(opened, 200) == [f"event-{number}" for number in range(1, 201)]
@@ -245,7 +245,7 @@ class TestQueue:
             assert await received(opened, 1) == ["event-201"]
 
     async def test_what_keeps_up_reads_no_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        async with open_embedded(tmp_path) as (opened, _log), opened.intake(100) as intake:
+        async with open_embedded(tmp_path) as (opened, *_), opened.intake(100) as intake:
             monkeypatch.setattr(Database, "read", None)
             for event in events(1, 50):
                 await opened.publish(event)
@@ -255,7 +255,7 @@ class TestQueue:
 
     async def test_its_end_is_told_to_everyone(self, tmp_path: Path) -> None:
         lost: list[str] = []
-        async with open_embedded(tmp_path) as (opened, _log):
+        async with open_embedded(tmp_path) as (opened, *_):
             feed = await opened.open_feed(print, lost.append)
             opened_intake = opened.intake(10)
             intake = await opened_intake.__aenter__()
@@ -302,7 +302,7 @@ class TestTail:
 class TestFeeds:
     async def test_an_entry_reaches_a_feed_once_however_many_tags_are_bound(self) -> None:
         got: list[Entry] = []
-        async with open_embedded(None) as (opened, _log):
+        async with open_embedded(None) as (opened, *_):
             feed = await opened.open_feed(got.append, print)
             await feed.bind(["a", "b", "c"])
             sent = [an_entry(1, "a", "b", "c", "d"), an_entry(2, "b"), an_entry(3, "d")]
@@ -319,7 +319,7 @@ class TestFeeds:
         def fail(entry: Entry) -> None:
             raise RuntimeError("cannot take it")
 
-        async with open_embedded(None) as (opened, _log):
+        async with open_embedded(None) as (opened, *_):
             failing, sound = await opened.open_feed(fail, lost.append), await opened.open_feed(got.append, print)
             for feed in (failing, sound):
                 await feed.bind(["a"])
@@ -332,7 +332,7 @@ class TestFeeds:
 
     async def test_a_receiver_may_close_feeds(self) -> None:
         got: list[Entry] = []
-        async with open_embedded(None) as (opened, _log):
+        async with open_embedded(None) as (opened, *_):
             feeds = [await opened.open_feed(got.append, print) for _ in range(3)]
 
             def close_all(entry: Entry) -> None:
@@ -443,7 +443,7 @@ def one_of_many(position: int) -> Entry:
 
 async def test_an_event_goes_the_whole_way_in_memory() -> None:
     got: list[Entry] = []
-    async with open_embedded(None) as (opened, log):
+    async with open_embedded(None) as (opened, log, _):
         assert isinstance(opened, SqliteBroker)
         feed = await opened.open_feed(got.append, print)
         await feed.bind(["user:alice"])

@@ -13,6 +13,7 @@ from services.cli import commands
 from shared.conformance import LogMaker
 from shared.conformance.broker import it_answers
 from shared.conformance.event_log import a_new_log_is_empty
+from shared.conformance.sessions import a_new_store_is_empty
 
 
 async def a_promise_nobody_keeps(make: LogMaker) -> None:
@@ -23,6 +24,7 @@ async def a_promise_nobody_keeps(make: LogMaker) -> None:
 def few_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_certify, "EVENT_LOG_CHECKS", (a_new_log_is_empty,))
     monkeypatch.setattr(_certify, "BROKER_CHECKS", (it_answers,))
+    monkeypatch.setattr(_certify, "SESSION_STORE_CHECKS", (a_new_store_is_empty,))
 
 
 def certify(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -33,8 +35,8 @@ def certify(folder: Path, *arguments: str) -> tuple[int, str]:
 def test_a_deployment_that_keeps_its_promises(tmp_path: Path) -> None:
     status, output = certify(tmp_path)
     assert status == 0, output
-    assert "1/2  ok    log: a_new_log_is_empty" in output
-    assert "all 2 promises are kept" in output
+    assert "1/3  ok    log: a_new_log_is_empty" in output
+    assert "all 3 promises are kept" in output
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
@@ -48,4 +50,5 @@ def test_a_broken_promise_is_named_and_the_others_are_still_checked(
     assert report["promises"] == [
         {"promise": "log: a_promise_nobody_keeps", "kept": False, "problem": "the sky is green"},
         {"promise": "broker: it_answers", "kept": True, "problem": ""},
+        {"promise": "sessions: a_new_store_is_empty", "kept": True, "problem": ""},
     ]

@@ -97,7 +97,7 @@ class Backends:
 
 @pytest.fixture
 async def backends() -> AsyncIterator[Backends]:
-    async with open_embedded(None) as (broker, event_log):
+    async with open_embedded(None) as (broker, event_log, _):
         yield Backends(broker, event_log)
 
 
