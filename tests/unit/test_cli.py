@@ -69,7 +69,7 @@ def test_help_is_as_written_down() -> None:
         (["tail"], "name either --user or --cookie"),
         (["tail", "--user", "a", "--cookie", "b"], "name either --user or --cookie"),
         (["token", "--user", "alice", "--data", "nowhere"], "nowhere/secret: No such file"),
-        (["token", "--user", "a b", "--data", "."], "'user:a b' is not a tag"),
+        (["token", "--user", "a b", "--data", "."], "it cannot be a user here"),
         (["log", "ls", "--data", "nowhere"], "there is no log in nowhere"),
         (["log", "show", "1", "2", "3"], "name a position, or a source and an id"),
     ],
