@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from typing import Any
@@ -55,6 +55,10 @@ class Reading:
     deliveries: list[Delivery] = field(default_factory=list)
     resets: list[str] = field(default_factory=list)
     """Reasons of `reset` frames; no run of this checker may cause one."""
+    end: str | None = None
+    """The cursor it was at when it ended before the run did; None for one that stayed."""
+    wants: Callable[[str], bool] = lambda _: True
+    """Which event types it asked for."""
 
 
 def check_promises(
@@ -71,7 +75,12 @@ def check_promises(
 def audience_slice(entries: Iterable[Entry], reading: Reading) -> list[Entry]:
     """What the reader must have received in the end."""
     start = Cursor.parse(reading.start).position
-    return [entry for entry in entries if entry.position > start and reading.tags & set(entry.audience)]
+    end = Cursor.parse(reading.end).position if reading.end is not None else float("inf")
+    return [
+        entry
+        for entry in entries
+        if start < entry.position <= end and reading.tags & set(entry.audience) and reading.wants(entry.type)
+    ]
 
 
 def _log_problems(entries: Sequence[Entry]) -> Iterator[str]:

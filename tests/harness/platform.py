@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from shared.model.entry import Entry
 from shared.model.settings import Settings
 from shared.ports.event_log import EventLog
 from shared.wiring import Backends, open_backends
+from shared.wiring.log_only import open_log
 from tests.harness.checker import Confirmed, check_promises
 from tests.harness.process import Service
 from tests.harness.publisher import Publisher
@@ -172,10 +174,17 @@ class FourServices(Platform):
         await console.ready()
         return console
 
-    def _start(self, role: str, name: str) -> Service:
+    async def add_edge(self, **settings: object) -> Service:
+        """One more edge, ready, that differs from the others by these settings."""
+        edge = self._start("edge", f"edge-{len(self.edges) + 1}", **settings)
+        self.edges.append(edge)
+        await edge.ready()
+        return edge
+
+    def _start(self, role: str, name: str, **settings: object) -> Service:
         port = free_port()
-        env = {f"CARILLON_{key.upper()}": str(value) for key, value in self._settings.items()}
-        service = Service(name, [role], f"http://127.0.0.1:{port}", env | {"CARILLON_PORT": str(port)}, self.folder)
+        env = environment(self._settings | settings) | {"CARILLON_PORT": str(port)}
+        service = Service(name, [role], f"http://127.0.0.1:{port}", env, self.folder)
         self.services.append(service)
         service.start()
         return service
@@ -184,12 +193,12 @@ class FourServices(Platform):
 class DevPlatform(Platform):
     """`carillon dev` on a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: object) -> None:
         super().__init__(folder)
         self.data_dir = folder / "data"
         port = free_port()
         arguments = ["dev", "--port", str(port), "--data", str(self.data_dir)]
-        env = {"CARILLON_RETRY_MS": "300", "CARILLON_LOG_FORMAT": "text"}
+        env = environment({"retry_ms": 300, "log_format": "text"} | settings)
         self.dev = Service("dev", arguments, f"http://127.0.0.1:{port}", env, folder)
         self.services.append(self.dev)
 
@@ -220,11 +229,9 @@ class DevPlatform(Platform):
         return self
 
     async def entries(self) -> tuple[str, list[Entry]]:
-        if self.dev.is_running:
-            self.dev.terminate()
-            status = await self.dev.ended()
-            assert status == 0, self.dev.tail()
-        return await super().entries()
+        """Read beside the process, which SQLite allows where the broker of a folder does not."""
+        async with open_log(Settings.load(backends="embedded", data_dir=self.data_dir)) as event_log:
+            return await read_log(event_log)
 
 
 @asynccontextmanager
@@ -234,6 +241,15 @@ async def four_services(
     """A ready platform, taken down at the end."""
     async with FourServices(folder, amqp_url, mongo_url, **settings) as platform:
         yield await platform.start(persisters=persisters, edges=edges)
+
+
+def environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Settings as a service reads them; lists as JSON."""
+    return {f"CARILLON_{name.upper()}": _text(value) for name, value in settings.items()}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 async def read_log(event_log: EventLog) -> tuple[str, list[Entry]]:

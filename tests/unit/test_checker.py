@@ -84,6 +84,22 @@ def test_a_run_that_keeps_every_promise_passes(run: Run) -> None:
     run.check()
 
 
+def test_who_left_early_is_owed_nothing_after_that(run: Run) -> None:
+    run.alice.end = f"{LOG_ID}.4"
+    del run.alice.deliveries[2]
+    run.check()
+
+
+def test_who_asked_for_some_types_is_owed_only_those(run: Run) -> None:
+    changed(run, 4, type="other")
+    run.confirmed.clear()
+    run.bob.wants = "t".__eq__
+    with pytest.raises(AssertionError, match="bob: did not receive exactly its slice"):
+        run.check()
+    del run.bob.deliveries[0]
+    run.check()
+
+
 def lose_a_confirmed_publish(run: Run) -> None:
     run.confirmed.append(Confirmed(attributes_of(7)))
 
