@@ -39,18 +39,21 @@ class Presence:
     def __init__(self, store: SessionStore, broker: Broker, *, tell: bool) -> None:
         self.edge = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._store, self._broker, self._tell = store, broker, tell
+        self._here: dict[str, ConnectionRecord] = {}
         self._opened: dict[str, ConnectionRecord] = {}
+        self._term = ""
         self._closed: set[str] = set()
         self._events: list[Event] = []
 
     def opened(self, connection: Connection) -> None:
         """Notes a new connection."""
         record = self._record(connection)
-        self._opened[record.id] = record
+        self._opened[record.id] = self._here[record.id] = record
         self._note(control.OPENED, record, None)
 
     def closed(self, connection: Connection) -> None:
         """Notes the end of a connection."""
+        self._here.pop(connection.id, None)
         if self._opened.pop(connection.id, None) is None:
             self._closed.add(connection.id)
         self._note(control.CLOSED, self._record(connection), connection.closed_because)
@@ -74,7 +77,10 @@ class Presence:
 
     async def flush(self) -> None:
         """One round. Raises `Unavailable`."""
-        await self._store.renew(self.edge, LEASE_S)
+        term = await self._store.renew(self.edge, LEASE_S)
+        if term != self._term:
+            # We slept through our lease, and were taken for dead: whoever is here is here all the same.
+            self._term, self._opened = term, dict(self._here)
         opened, closed = dict(self._opened), set(self._closed)
         if opened:
             await self._store.opened(opened.values())

@@ -246,6 +246,17 @@ async def renewing_brings_nothing_back_that_was_taken(make: SessionStoreMaker) -
         assert list(await two.take_orphans(ALL)) == [], "and then they are its own"
 
 
+async def a_renewal_tells_whether_the_list_went_on(make: SessionStoreMaker) -> None:
+    async with _two(make) as (one, two):
+        first = await one.renew("edge", SHORT_S)
+        assert await one.renew("edge", SHORT_S) == first, "in time, the term goes on"
+        records = _records(2, "edge")
+        await one.opened(records)
+        taken: list[ConnectionRecord] = []
+        await within_deadline(_take_until(two, taken, len(records)), "orphans are handed out")
+        assert await one.renew("edge", LONG_S) != first, "too late, it says that what was listed is gone"
+
+
 async def a_late_edge_keeps_what_it_lists_anew(make: SessionStoreMaker) -> None:
     """Whoever found it dead may still be taking its connections while it comes back."""
     records = [record for number in range(EDGES) for record in _records(3, f"late-{number}")]
@@ -283,6 +294,7 @@ SESSION_STORE_CHECKS: tuple[SessionStoreCheck, ...] = (
     orphans_are_handed_out_whole_and_once,
     each_orphan_goes_to_one_of_racing_callers,
     renewing_brings_nothing_back_that_was_taken,
+    a_renewal_tells_whether_the_list_went_on,
     a_late_edge_keeps_what_it_lists_anew,
     a_new_edge_has_no_orphans,
 )
@@ -362,7 +374,7 @@ async def _take_until(store: SessionStore, taken: list[ConnectionRecord], count:
         taken += await store.take_orphans(4)
 
 
-async def _while_orphans_are_taken(store: SessionStore, calls: Sequence[Awaitable[None]]) -> list[ConnectionRecord]:
+async def _while_orphans_are_taken(store: SessionStore, calls: Sequence[Awaitable[object]]) -> list[ConnectionRecord]:
     """What was taken before, during and after the calls."""
     taken: list[ConnectionRecord] = []
     done = asyncio.Event()
@@ -379,7 +391,7 @@ async def _while_orphans_are_taken(store: SessionStore, calls: Sequence[Awaitabl
     return taken
 
 
-async def _cancelled_after(steps: int, calling: Awaitable[None]) -> None:
+async def _cancelled_after(steps: int, calling: Awaitable[object]) -> None:
     """Cancels the call when the event loop has turned `steps` times, unless it is done by then."""
     task = asyncio.ensure_future(calling)
     for _ in range(steps):

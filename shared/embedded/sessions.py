@@ -79,16 +79,17 @@ class SqliteSessionStore:
 
         return await self._database.write(transaction)
 
-    async def renew(self, edge: str, lease_s: float) -> None:
-        def transaction(db: sqlite3.Connection) -> None:
+    async def renew(self, edge: str, lease_s: float) -> str:
+        def transaction(db: sqlite3.Connection) -> str:
             # Late, it goes on with its term as long as nobody found the lease expired.
-            db.execute(
+            (term,) = db.execute(
                 "INSERT INTO edges VALUES (?, ?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET lease_until = excluded.lease_until",
+                " ON CONFLICT (name) DO UPDATE SET lease_until = excluded.lease_until RETURNING term",
                 (edge, uuid4().hex, time.time() + lease_s),
-            )
+            ).fetchone()
+            return str(term)
 
-        await self._database.write(transaction)
+        return await self._database.write(transaction)
 
     async def opened(self, connections: Collection[ConnectionRecord]) -> None:
         rows = [(*_row(record), record.edge) for record in connections]

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
-from pymongo import ASCENDING, ReplaceOne
+from pymongo import ASCENDING, ReplaceOne, ReturnDocument
 
 from shared.model.settings import Settings
 from shared.mongo.client import DatabaseClient, from_now
@@ -69,11 +69,15 @@ class MongoSessionStore:
             taken = await self._tickets.find_one_and_delete(fresh)
         return str(taken["content"]) if taken else None
 
-    async def renew(self, edge: str, lease_s: float) -> None:
+    async def renew(self, edge: str, lease_s: float) -> str:
         # Late, it goes on with its term as long as nobody found the lease expired.
         renewed = {"lease_until": from_now(lease_s), "term": {"$ifNull": ["$term", uuid4().hex]}}
         async with self._client.bounded():
-            await self._edges.update_one({"_id": edge}, [{"$set": renewed}], upsert=True)
+            after = await self._edges.find_one_and_update(
+                {"_id": edge}, [{"$set": renewed}], upsert=True, return_document=ReturnDocument.AFTER
+            )
+        assert after is not None, "an upsert has a result"
+        return str(after["term"])
 
     async def opened(self, connections: Collection[ConnectionRecord]) -> None:
         if not connections:

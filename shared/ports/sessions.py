@@ -42,8 +42,12 @@ class SessionStore(Protocol):
         """What the ticket stands for, and forgets it; None for an unknown, used or expired one."""
         ...
 
-    async def renew(self, edge: str, lease_s: float) -> None:
-        """Keeps the edge's connections listed for `lease_s` from now, by the storage's clock."""
+    async def renew(self, edge: str, lease_s: float) -> str:
+        """Keeps the edge's connections listed for `lease_s` from now, by the storage's clock.
+
+        Returns the name of its term. Another one than before says that the lease had run out, and
+        somebody took what was listed for orphans: list it again.
+        """
         ...
 
     async def opened(self, connections: Collection[ConnectionRecord]) -> None:

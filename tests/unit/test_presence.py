@@ -1,0 +1,137 @@
+"""Presence: what is listed, told as events, and made good after a lease that ran out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from services.edge import control
+from services.edge.connection import Connection
+from services.edge.presence import Presence
+from services.edge.sessions import Session
+from shared.model.errors import LogUnavailable
+from shared.model.event import Event
+from shared.ports.broker import Broker
+from shared.ports.sessions import ConnectionRecord, SessionStore
+
+
+@dataclass
+class Backends:
+    """A store and a broker as data, that may be away."""
+
+    term: str = "first"
+    is_away: bool = False
+    listed: dict[str, ConnectionRecord] = field(default_factory=dict)
+    orphans: list[ConnectionRecord] = field(default_factory=list)
+    published: list[Event] = field(default_factory=list)
+
+    async def renew(self, edge: str, lease_s: float) -> str:
+        if self.is_away:
+            raise LogUnavailable("away")
+        return self.term
+
+    async def opened(self, connections: Collection[ConnectionRecord]) -> None:
+        self.listed |= {record.id: record for record in connections}
+
+    async def closed(self, ids: Collection[str]) -> None:
+        for id_ in ids:
+            self.listed.pop(id_, None)
+
+    async def take_orphans(self, limit: int) -> Sequence[ConnectionRecord]:
+        taken, self.orphans = self.orphans, []
+        return taken
+
+    async def publish(self, event: Event) -> None:
+        self.published.append(event)
+
+    def told(self) -> list[tuple[str, Any, Any]]:
+        return [(event.type, event.data["connection"], event.data.get("reason")) for event in self.published]
+
+
+class Open:
+    """As much of a connection as presence looks at."""
+
+    def __init__(self, id_: str) -> None:
+        self.id, self.address, self.closed_because = id_, "127.0.0.1", "gone"
+        self.session = Session("alice", "sid", (), 0.0, 2**31, 2**31)
+        self.opened_at = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+def connection(id_: str) -> Connection:
+    return cast(Connection, Open(id_))
+
+
+@pytest.fixture
+def backends() -> Backends:
+    return Backends()
+
+
+@pytest.fixture
+def presence(backends: Backends) -> Presence:
+    return Presence(cast(SessionStore, backends), cast(Broker, backends), tell=True)
+
+
+async def test_opened_and_closed_are_listed_and_told(presence: Presence, backends: Backends) -> None:
+    one, two = connection("one"), connection("two")
+    presence.opened(one)
+    presence.opened(two)
+    await presence.flush()
+    assert set(backends.listed) == {"one", "two"}
+    presence.closed(one)
+    await presence.flush()
+    assert set(backends.listed) == {"two"}
+    assert backends.told() == [
+        (control.OPENED, "one", None),
+        (control.OPENED, "two", None),
+        (control.CLOSED, "one", "gone"),
+    ]
+
+
+async def test_what_opened_and_closed_between_two_rounds_is_never_listed(
+    presence: Presence, backends: Backends
+) -> None:
+    presence.opened(connection("one"))
+    presence.closed(connection("one"))
+    await presence.flush()
+    assert backends.listed == {}
+    assert len(backends.published) == 2
+
+
+async def test_what_a_backend_did_not_take_waits_for_the_next_round(presence: Presence, backends: Backends) -> None:
+    presence.opened(connection("one"))
+    backends.is_away = True
+    with pytest.raises(LogUnavailable):
+        await presence.flush()
+    backends.is_away = False
+    await presence.flush()
+    assert set(backends.listed) == {"one"}
+
+
+async def test_an_edge_that_was_taken_for_dead_lists_its_connections_again(
+    presence: Presence, backends: Backends
+) -> None:
+    presence.opened(connection("stays"))
+    presence.opened(connection("goes"))
+    await presence.flush()
+    backends.listed, backends.term = {}, "second"
+    presence.closed(connection("goes"))
+    await presence.flush()
+    assert set(backends.listed) == {"stays"}
+
+
+async def test_orphans_of_others_are_told_as_lost(presence: Presence, backends: Backends) -> None:
+    backends.orphans = [ConnectionRecord("c", "other", "bob", "sid", datetime.now(UTC), "")]
+    await presence.flush()
+    assert backends.told() == [(control.CLOSED, "c", "edge-lost")]
+
+
+async def test_nothing_is_told_unless_asked_for(backends: Backends) -> None:
+    presence = Presence(cast(SessionStore, backends), cast(Broker, backends), tell=False)
+    presence.opened(connection("one"))
+    await presence.flush()
+    assert set(backends.listed) == {"one"}
+    assert backends.published == []
