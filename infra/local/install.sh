@@ -12,6 +12,8 @@ library() { ldconfig -p | grep -q "$1"; }
 
 need rabbitmq-server test -x /usr/lib/rabbitmq/bin/rabbitmq-server
 need chromium test -x /usr/bin/chromium
+need nodejs command -v node
+need npm command -v npm
 need libcurl4 library libcurl.so.4
 need libldap-2.5-0 library libldap-2.5.so.0
 need libsasl2-2 library libsasl2.so.2
