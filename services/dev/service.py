@@ -52,8 +52,10 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
             "dev",
             settings,
             routes.blueprint(secret),
-            ingest_blueprint(backends.broker, backends.event_log, settings, _producers(settings)),
+            # Before ingest, whose `POST /v1/events` has the address, too: of two that answer its
+            # OPTIONS the first does, and browsers ask that whether other sites' pages may stream.
             *edge_blueprints(edge, settings),
+            ingest_blueprint(backends.broker, backends.event_log, settings, _producers(settings)),
             console_blueprint(backends.broker, backends.event_log),
             probes={"broker": backends.broker.ping, "log": backends.event_log.head},
         )

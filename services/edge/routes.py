@@ -24,6 +24,7 @@ from shared.model.errors import InvalidInput
 from shared.web.keys import ApiKeys
 from shared.web.problem import Refusal, problem
 
+STREAM_PATH = "/v1/events"
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store, no-transform",
@@ -52,7 +53,8 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
     async def refuse_foreign_pages() -> None:
         origin, fetch_site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
         # A link or an image on another site may ask to read; the answer is kept from that page anyway.
-        if origin is None and request.method in ("GET", "HEAD"):
+        # Not so a stream: by the cookie of its user it takes one of their places, and may close their oldest.
+        if origin is None and request.method in ("GET", "HEAD") and request.path != STREAM_PATH:
             return
         if origins.is_foreign(origin, fetch_site, request.host, allowed_origins):
             fix = "add the page's origin to CARILLON_CORS_ORIGINS"
@@ -110,7 +112,7 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
         ticket = await door.tickets.issue(session)
         return _private(jsonify(ticket=ticket, expires_in=int(door.tickets.ttl_s)))
 
-    @routes.get("/v1/events")
+    @routes.get(STREAM_PATH)
     async def events() -> Response:
         selection = parse_selection(request.args, request.headers.get("Last-Event-ID"))
         session = await _stream_session()

@@ -202,19 +202,18 @@ class Visitor:
         self,
         edge: int = 0,
         *,
+        query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         topics: Collection[str] | None = None,
         wants: Callable[[str], bool] = lambda _: True,
-        **parameters: str,
     ) -> Stream:
         """A stream that has begun.
 
         Args:
-            topics: those that it must end up with, where it is not all that are granted by name.
-            wants: which event types it must end up with.
-            parameters: of the query, `_` standing for `-`.
+            topics: those that it is owed, where it is not all that are granted by name.
+            wants: which event types it is owed.
         """
-        response = await self.try_open(edge, headers=headers, **parameters)
+        response = await self.try_open(edge, query=query, headers=headers)
         if response.status_code != httpx.codes.OK:
             await response.aread()
             raise AssertionError(f"{response.request.url}: {response.status_code} {response.text}")
@@ -227,7 +226,11 @@ class Visitor:
         return stream
 
     async def try_open(
-        self, edge: int = 0, *, headers: Mapping[str, str] | None = None, **parameters: str
+        self,
+        edge: int = 0,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """The answer to a request for a stream, whose body is still to be read; the caller closes it."""
         http = self._visitors.http
@@ -235,15 +238,19 @@ class Visitor:
             "GET",
             f"{self._visitors.urls[edge]}/v1/events",
             headers=self._with_cookie(headers),
-            params={name.replace("_", "-"): value for name, value in parameters.items()},
+            params=dict(query or {}),
         )
         return await http.send(request, stream=True)
 
     async def refused(
-        self, edge: int = 0, *, headers: Mapping[str, str] | None = None, **parameters: str
+        self,
+        edge: int = 0,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """The whole answer to a request for a stream that must fail."""
-        response = await self.try_open(edge, headers=headers, **parameters)
+        response = await self.try_open(edge, query=query, headers=headers)
         if response.is_success:
             await response.aclose()
             raise AssertionError(f"{response.request.url}: a stream was opened")

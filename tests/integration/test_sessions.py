@@ -133,7 +133,7 @@ async def test_signing_out_ends_the_streams_of_the_session_on_every_edge(platfor
         answer = await leaving.ask("DELETE", "/v1/session", edges(platform)[-1])
         assert await closed_at_once(streams, began) == {"session-revoked"}
         assert await is_refused_everywhere(leaving, platform)
-        by_ticket = await visitors.visitor("leaver").refused(ticket=ticket)
+        by_ticket = await visitors.visitor("leaver").refused(query={"ticket": ticket})
         again = await leaving.ask("DELETE", "/v1/session")
         await publisher.publish("user:leaver")
         await visitors.keep_their_promises(publisher)
@@ -224,10 +224,14 @@ async def test_tickets_are_good_once_on_any_edge_however_they_were_asked_for(pla
         by_bearer = await bare.ticket(here, headers=bare.bearer)
         await visitor.sign_in(here)
         by_cookie = await visitor.ticket(there)
-        bare_stream = await bare.open(there, ticket=by_bearer)
+        bare_stream = await bare.open(there, query={"ticket": by_bearer})
         bare.sid = visitor.sid
-        streams = [bare_stream, await bare.open(here, ticket=by_cookie)]
-        used = [await bare.refused(edge, ticket=ticket) for ticket in (by_bearer, by_cookie) for edge in (here, there)]
+        streams = [bare_stream, await bare.open(here, query={"ticket": by_cookie})]
+        used = [
+            await bare.refused(edge, query={"ticket": ticket})
+            for ticket in (by_bearer, by_cookie)
+            for edge in (here, there)
+        ]
         await publisher.publish("topic:builds")
         await publisher.publish(f"session:{visitor.sid}")
         await visitors.keep_their_promises(publisher)
@@ -242,7 +246,10 @@ async def test_of_two_that_use_one_ticket_at_once_one_gets_a_stream(platform: Pl
         visitor = visitors.visitor("racer")
         for _ in range(5):
             ticket = await visitor.ticket(headers=visitor.bearer)
-            racing = (visitor.try_open(edge, ticket=ticket) for edge in (edges(platform)[0], edges(platform)[-1]) * 2)
+            racing = (
+                visitor.try_open(edge, query={"ticket": ticket})
+                for edge in (edges(platform)[0], edges(platform)[-1]) * 2
+            )
             answers = await asyncio.gather(*racing)
             assert sorted(answer.status_code for answer in answers) == [200, 401, 401, 401]
             await asyncio.gather(*(answer.aclose() for answer in answers))
@@ -251,7 +258,7 @@ async def test_of_two_that_use_one_ticket_at_once_one_gets_a_stream(platform: Pl
 @pytest.mark.parametrize("ticket", ["never-issued", "x" * 10_000, "%00", "é"])
 async def test_what_is_no_ticket_is_refused(platform: Platform, ticket: str) -> None:
     async with Visitors(platform) as visitors:
-        answer = await visitors.visitor("forger").refused(ticket=ticket)
+        answer = await visitors.visitor("forger").refused(query={"ticket": ticket})
     assert is_unauthorized(answer)
     assert ticket not in answer.text
 
@@ -261,7 +268,7 @@ async def test_a_ticket_counts_before_a_cookie_or_a_header(platform: Platform) -
     async with Visitors(platform) as visitors:
         visitor = visitors.visitor("both")
         await visitor.sign_in()
-        answer = await visitor.refused(ticket="bad", headers=visitor.bearer)
+        answer = await visitor.refused(query={"ticket": "bad"}, headers=visitor.bearer)
     assert is_unauthorized(answer)
 
 
@@ -332,8 +339,8 @@ async def test_nothing_secret_is_told(platform: Platform) -> None:
         visitor = visitors.visitor("discreet")
         await visitor.sign_in()
         used, unused = await visitor.ticket(), await visitor.ticket(headers=visitor.bearer)
-        await visitor.open(ticket=used)
-        await visitor.refused(ticket=used)
+        await visitor.open(query={"ticket": used})
+        await visitor.refused(query={"ticket": used})
         await visitor.open(headers=visitor.bearer)
         forged = f"{visitor.token[:-4]}AAAA"
         await visitor.refused(headers={"Authorization": f"Bearer {forged}"})
@@ -402,7 +409,7 @@ async def test_the_end_of_a_session_is_announced_and_ends_its_streams(hasty: Pla
         visitor = visitors.visitor("idle")
         ends_at = (await visitor.sign_in()).json()["expires_at"]
         streams = await open_everywhere(visitor, hasty)
-        streams.append(await visitor.open(ticket=await visitor.ticket()))
+        streams.append(await visitor.open(query={"ticket": await visitor.ticket()}))
         await publisher.publish("user:idle")
         for stream in streams:
             await stream.until(lambda stream: stream.named("session-expiring"))
@@ -427,7 +434,7 @@ async def test_a_ticket_is_good_for_seconds(hasty: Platform) -> None:
         visitor = visitors.visitor("late")
         issued = await visitor.ask("POST", "/v1/tickets", headers=visitor.bearer)
         await asyncio.sleep(TICKET_TTL_S + 0.1)
-        answer = await visitor.refused(ticket=issued.json()["ticket"])
+        answer = await visitor.refused(query={"ticket": issued.json()["ticket"]})
     assert issued.json()["expires_in"] == TICKET_TTL_S
     assert issued.headers["cache-control"] == "no-store"
     assert is_unauthorized(answer)
@@ -454,7 +461,7 @@ async def test_the_session_secret_is_changed_under_way(no_edges: FourServices) -
         await no_edges.add_edge(session_secret=new, session_secret_previous=old)
         resumed = await visitor.open(begun + 2, headers={"Last-Event-ID": str(stream.cursor)})
         ticket = await visitor.ticket(begun + 1)
-        by_ticket = await visitor.open(begun + 2, ticket=ticket)
+        by_ticket = await visitor.open(begun + 2, query={"ticket": ticket})
         newer = visitors.visitor("patient")
         await newer.sign_in(begun + 2)
         by_new_key = await newer.open(begun + 1)
