@@ -156,7 +156,7 @@ HUGE = json.dumps({"keys": [{"kty": "oct", "k": "x" * ANSWER_MAX_BYTES}]}).encod
         Spoiled(200, b"{}"),
         Spoiled(200, b'{"keys":{}}'),
         Spoiled(200, b'{"keys":[]}'),
-        Spoiled(200, json.dumps({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}).encode()),
+        Spoiled(200, json.dumps({"keys": [{"kty": "oct", "k": "c2VjcmV0" * 8}]}).encode()),
         Spoiled(200, json.dumps({"keys": [{}] * (MAX_KEYS + 1)}).encode()),
         Spoiled(404, b"{}"),
         Spoiled(302, b"", (("Location", "/elsewhere"),)),
@@ -195,7 +195,7 @@ def test_what_is_not_understood_is_left_out_of_a_set() -> None:
         {"kty": "OKP", "crv": "Ed25519", "x": "AA"},
         public(RSA, use="enc"),
         public(RSAKey.generate_key(1024)),
-        {"kty": "oct", "k": "c2VjcmV0", "kid": "good", "alg": "HS256"},
+        {"kty": "oct", "k": "c2VjcmV0" * 8, "kid": "good", "alg": "HS256"},
         good,
     ]
     assert [key.kid for key in usable_keys({"keys": entries})] == ["good"]

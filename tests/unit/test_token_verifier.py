@@ -151,6 +151,7 @@ def forged(issuer: LocalIssuer) -> dict[str, str]:
         "a key of its own": by_hand(
             {"alg": "HS256", "jwk": {"kty": "oct", "k": part(b"mine" * 8)}}, claims, b"mine" * 8
         ),
+        "a long header": by_hand({"alg": "HS256", "x": "y" * 3000}, claims, SECRET.encode()),
         "two parts": f"{head}.{body}",
         "encrypted": f"{head}.{body}.{signature}.x.y",
         "no JSON": f"{part(b'{')}.{body}.{signature}",
