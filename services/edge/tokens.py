@@ -31,7 +31,7 @@ from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 
 # What callers of this module meet of the one below.
-__all__ = ["MAX_TOKEN_TAGS", "InvalidToken", "Token", "TokenVerifier", "sign_token", "verify_token"]
+__all__ = ["MAX_TOKEN_TAGS", "InvalidToken", "Token", "TokenVerifier", "sign_token"]
 
 SHARED_KEY_ALGORITHM = "HS256"
 
@@ -66,17 +66,6 @@ def sign_token(
     }
     claims |= {name: value for name, value in (("iss", issuer), ("aud", audience)) if value is not None}
     return jwt.encode({"alg": SHARED_KEY_ALGORITHM, "typ": "JWT"}, claims, _shared_key(secret))
-
-
-def verify_token(token: str, secret: str, issuer: str | None = None, audience: str | None = None) -> Token:
-    """The content of a token signed with the shared key. Raises `InvalidToken`, naming the claim at fault.
-
-    Args:
-        issuer: what `iss` must be; None takes any.
-        audience: what `aud` must be or hold; None takes any.
-    """
-    claims = SignedText.parse(token, (SHARED_KEY_ALGORITHM,)).claims(_shared_key(secret))
-    return _token(claims, issuer, audience)
 
 
 class TokenVerifier:

@@ -21,7 +21,7 @@ MAX_TAG_BYTES = 200
 # A thousand recipients fit the default size limit of an event; more of them are a topic.
 MAX_AUDIENCE_TAGS = 2000
 
-_TAG = re.compile(rf"everyone|(?:{'|'.join((*KINDS, CONTROL))}):[^\s\x00-\x1f\x7f]+")
+_TAG = re.compile(rf"everyone|(?:{'|'.join((*KINDS, CONTROL))}):[^\s\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 def user_tag(sub: str) -> str:

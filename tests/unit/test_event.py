@@ -73,6 +73,7 @@ def test_required_attributes(name: str) -> None:
         ({"audience": "user:a  user:b"}, "audience"),
         ({"audience": "user:a\tuser:b"}, "audience"),
         ({"audience": "role:admin"}, "audience"),
+        ({"audience": "user:\ud800"}, "audience"),
         ({"audience": f"user:{'x' * 200}"}, "audience"),
         ({"audience": ["user:a"]}, "audience"),
         ({"audience": " ".join(f"user:{number}" for number in range(2001))}, "audience"),
@@ -90,7 +91,7 @@ def test_required_attributes(name: str) -> None:
 )
 def test_refusals_name_the_attribute_and_the_fix(attributes: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidEvent) as refused:
-        parse(**attributes)
+        Event.from_attributes(LEAST | attributes)
     assert refused.value.field == field
     assert refused.value.fix
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from services.edge.sessions import NoSession, Session, SessionCookie
-from services.edge.tokens import sign_token, verify_token
+from services.edge.tokens import sign_token
 from shared.model.errors import InvalidInput
+from tests.harness.tokens import verify_token
 
 SECRET = "s" * 32
 COOKIE = SessionCookie([SECRET], ttl_s=600, secure=True)

@@ -11,8 +11,9 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from services.edge.tokens import MAX_TOKEN_TAGS, InvalidToken, sign_token, verify_token
+from services.edge.tokens import MAX_TOKEN_TAGS, InvalidToken, sign_token
 from shared.model.errors import InvalidInput
+from tests.harness.tokens import verify_token
 
 SECRET = "s" * 32
 # Of the collection: the whole suite may have run for minutes when these tests do.

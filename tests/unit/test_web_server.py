@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -18,7 +19,8 @@ from quart import Blueprint, Quart
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.web.app import limited_body, make_app
-from shared.web.server import HEADERS_MAX_BYTES, listen, serve
+from shared.web.server import HEADERS_MAX_BYTES, UNSENT_MAX_BYTES, _is_about_a_vanished_client, listen, serve
+from tests.eventually import eventually
 
 
 def an_app() -> Quart:
@@ -96,6 +98,35 @@ async def test_a_client_that_vanishes_is_no_error(caplog: pytest.LogCaptureFixtu
     assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
 
 
+async def test_a_client_that_closes_after_its_answer_leaves_nothing() -> None:
+    """Its socket and three tasks stayed for the 75 s of keep-alive: enough producers ran us out of sockets."""
+    async with serving() as (port, _):
+        before = asyncio.all_tasks()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+        writer.close()
+        await eventually(lambda: asyncio.all_tasks() <= before | {asyncio.current_task()})
+
+
+@pytest.mark.parametrize(
+    ("error", "is_a_client"),
+    [
+        (ConnectionResetError(), True),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), True),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), True),
+        (BaseExceptionGroup("tasks", [ConnectionResetError(), BrokenPipeError()]), True),
+        (BaseExceptionGroup("tasks", [ConnectionResetError(), ValueError()]), False),
+        (TimeoutError(), False),
+        (OSError(errno.EMFILE, "Too many open files"), False),
+        (None, False),
+    ],
+)
+def test_vanished_clients_are_told_from_faults_of_ours(error: BaseException | None, is_a_client: bool) -> None:
+    """A half-open client was a traceback of forty lines, once TCP_USER_TIMEOUT had found it."""
+    assert _is_about_a_vanished_client(error) is is_a_client
+
+
 def test_a_taken_port_is_named_with_what_to_do() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
@@ -115,6 +146,21 @@ def test_accepted_connections_inherit_the_user_timeout() -> None:
         accepted, _ = listening.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="Linux and macOS have it")
+def test_the_kernel_takes_little_for_a_client_that_does_not_read() -> None:
+    """It took 2.7 MB for each, before the edge could notice."""
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()) as client:
+        accepted, _ = listening.accept()
+        with accepted:
+            accepted.setblocking(False)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            taken = 0
+            with pytest.raises(BlockingIOError):
+                for _ in range(1000):
+                    taken += accepted.send(b"x" * 16 * 1024)
+            assert taken < 10 * UNSENT_MAX_BYTES
 
 
 PROCESS = """
