@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,9 +13,10 @@ import httpx
 from httpx_sse import ServerSentEvent, aconnect_sse
 from playwright.async_api import Browser
 
+from tests.e2e.npm import install
+
 HERE = Path(__file__).parent
-BUILD = HERE.parents[2] / "build" / "clients"
-INSTALL_WITHIN_S, READ_WITHIN_S = 90.0, 30.0
+READ_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +91,9 @@ async def read_with_chromium(browser: Browser, page_url: str, wanted: Sequence[W
 
 async def read_with_npm_eventsource(wanted: Sequence[Wanted]) -> list[list[Dispatched]]:
     """By npm's `eventsource` on Node."""
-    await _install()
+    folder = await asyncio.to_thread(install, HERE, print)
     node = await asyncio.create_subprocess_exec(
-        "node", str(BUILD / "read.mjs"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        "node", str(folder / "read.mjs"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     try:
         async with asyncio.timeout(READ_WITHIN_S):
@@ -105,27 +104,6 @@ async def read_with_npm_eventsource(wanted: Sequence[Wanted]) -> list[list[Dispa
             await node.wait()
     assert node.returncode == 0, "see node's standard error above"
     return [_dispatched(stream) for stream in json.loads(output)]
-
-
-async def _install() -> None:
-    """Puts the pinned packages and our scripts into build/, which is not committed."""
-    BUILD.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "read.mjs", "collect.js"):
-        shutil.copy(HERE / name, BUILD / name)
-    if _is_installed():
-        return
-    command = ("npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
-    npm = await asyncio.create_subprocess_exec(*command, cwd=BUILD, env={**os.environ, "NO_UPDATE_NOTIFIER": "1"})
-    async with asyncio.timeout(INSTALL_WITHIN_S):
-        assert await npm.wait() == 0, "npm could not install; see its standard error above"
-
-
-def _is_installed() -> bool:
-    pinned = json.loads((HERE / "package.json").read_text())["dependencies"]
-    found = {name: BUILD / "node_modules" / name / "package.json" for name in pinned}
-    return all(
-        path.exists() and json.loads(path.read_text())["version"] == pinned[name] for name, path in found.items()
-    )
 
 
 def _dispatched(events: Sequence[Mapping[str, Any]]) -> list[Dispatched]:
