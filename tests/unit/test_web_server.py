@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
@@ -101,12 +102,17 @@ async def test_a_client_that_vanishes_is_no_error(caplog: pytest.LogCaptureFixtu
 async def test_a_client_that_closes_after_its_answer_leaves_nothing() -> None:
     """Its socket and three tasks stayed for the 75 s of keep-alive: enough producers ran us out of sockets."""
     async with serving() as (port, _):
+        await ask_and_close(port)
         before = asyncio.all_tasks()
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
-        writer.close()
-        await eventually(lambda: asyncio.all_tasks() <= before | {asyncio.current_task()})
+        await ask_and_close(port)
+        await eventually(lambda: asyncio.all_tasks() <= before)
+
+
+async def ask_and_close(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+    writer.close()
 
 
 @pytest.mark.parametrize(
@@ -156,11 +162,15 @@ def test_the_kernel_takes_little_for_a_client_that_does_not_read() -> None:
         with accepted:
             accepted.setblocking(False)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            taken = 0
-            with pytest.raises(BlockingIOError):
-                for _ in range(1000):
-                    taken += accepted.send(b"x" * 16 * 1024)
-            assert taken < 10 * UNSENT_MAX_BYTES
+            assert bytes_taken(accepted) < 10 * UNSENT_MAX_BYTES
+
+
+def bytes_taken(sender: socket.socket) -> int:
+    taken = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            taken += sender.send(b"x" * 16 * 1024)
+    return taken
 
 
 PROCESS = """
