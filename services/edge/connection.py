@@ -53,7 +53,8 @@ class Connection:
         self._handover: Handover | None = None
         self._greeting = b""
         self._closing: CloseReason | None = None
-        self._beat_due = self._started = self._expiry_due = False
+        self._beat_due = self._started = self._expiry_due = self._came_early = False
+        self._opened_at_head = 0
         self._wrote_at = self._loop.time()
         self._is_bound = False
         self._span_context: SpanContext | None = None
@@ -62,10 +63,12 @@ class Connection:
         self._expiry_timer = self._loop.call_later(left_s, self.close, CloseReason.SESSION_EXPIRED)
         self._notice_timer = self._loop.call_later(max(0.0, left_s - notice_s), self._announce_expiry)
 
-    def begin(self, after: int, reset: ResetReason | None, *, behind: bool) -> None:
-        """Says where the stream starts; call once, after joining the fan-out."""
+    def begin(self, after: int, reset: ResetReason | None, head: int) -> None:
+        """Says where the stream starts, and where the log ended then; call once, after joining the fan-out."""
         settings = self._edge.settings
-        self._announced = after
+        self._announced, self._opened_at_head = after, head
+        # What came before we knew where to begin was let go; the log has it.
+        behind = after < head or self._came_early
         self._handover = Handover(after, settings.buffer_max_frames, settings.buffer_max_bytes, behind=behind)
         self._handover.bound(self._is_bound)
         cursor = self._edge.cursor(after)
@@ -73,12 +76,17 @@ class Connection:
         self._greeting = frames.retry(settings.retry_ms) + frames.connected(cursor, about)
         if reset is not None:
             self._greeting += frames.reset(reset, cursor)
+        if self._closing is not None:
+            self._leave_soon()
 
     # What the fan-out calls.
 
     def deliver(self, entry: Entry, frame: bytes) -> None:
         """Takes one live entry."""
-        if self._handover is None or self._closing is not None or not self._shows(entry):
+        if self._handover is None:
+            self._came_early = True
+            return
+        if self._closing is not None or not self._shows(entry):
             return
         offer = self._handover.offer(entry.position, frames.unnamed(frame) if self._selection.unnamed else frame)
         if offer is Offer.KEPT:
@@ -103,17 +111,24 @@ class Connection:
     def interrupted(self) -> None:
         """The feed is lost; the log tells what it would have brought."""
         self._is_bound = False
-        if self._handover is not None:
+        if self._handover is None:
+            self._came_early = True
+        else:
             self._handover.bound(False)
 
     def close(self, reason: CloseReason) -> None:
-        """Ends the stream, with a last frame that says why. The first reason counts."""
+        """Ends the stream, with a last frame that says why. The first reason counts.
+
+        Whether and when the client reads that frame is its own affair: nothing else waits for it.
+        """
         if self._closing is None:
             self._closing = reason
             # A drain closes thousands, and tells of itself; a slow reader is somebody's incident.
             level = logging.WARNING if reason is CloseReason.SLOW_READER else logging.DEBUG
             log.log(level, "closing stream: %s", reason.word, extra={"connection": self.id, "user": self.session.sub})
             self._wake()
+            if self._handover is not None:
+                self._leave_soon()
 
     # The stream itself.
 
@@ -158,10 +173,19 @@ class Connection:
         """Why the stream ended; `gone` where the client went by itself."""
         return self._closing.word if self._closing is not None else "gone"
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the stream has been told to end."""
+        return self._closing is not None
+
+    def _leave_soon(self) -> None:
+        # Not at once: whoever closes us may be walking over the connections.
+        self._loop.call_soon(self._edge.leave, self)
+
     def _shows(self, entry: Entry) -> bool:
         """Whether the client gets to see the entry. Obeys it first where it is a control event."""
         if entry.type in control.TYPES and control_tag(self.session.sub) in entry.audience:
-            if reason := control.close_reason(entry, self.session):
+            if reason := control.close_reason(entry, self.session, self._opened_at_head):
                 self.close(reason)
             return False
         return self._selection.types is None or self._selection.types.wants(entry.type)

@@ -60,6 +60,8 @@ class Edge:
         self._fanout = Fanout(backends.broker, self.encode, self._spawn)
         self._connections: dict[str, dict[Connection, None]] = {}
         self._count = 0
+        # Told to end, and not yet gone: their last frame waits for a client that does not read.
+        self._leaving: set[Connection] = set()
         self._by_address = Rate(settings.connects_per_address_per_s)
         self._by_user = Rate(settings.connects_per_user_per_s)
         self._revocations: OrderedDict[str, Revocations] = OrderedDict()
@@ -74,7 +76,13 @@ class Edge:
 
     def statistics(self) -> dict[str, int]:
         """What this process holds now."""
-        return {"connections": self._count, "users": len(self._connections), "feeds": len(self._fanout.scopes())}
+        return {
+            "connections": self._count,
+            "leaving": len(self._leaving),
+            "users": len(self._connections),
+            "feeds": len(self._fanout.scopes()),
+            "tasks": len(asyncio.all_tasks()),
+        }
 
     # Connections.
 
@@ -95,7 +103,7 @@ class Edge:
             head = await self._log.head()
             self._learn(head.log_id)
             after, reset = start_after(selection.cursor, head)
-            connection.begin(after, reset, behind=after < head.last)
+            connection.begin(after, reset, head.last)
         except BaseException:
             connection.end()
             raise
@@ -104,11 +112,23 @@ class Edge:
             connection.close(CloseReason.DRAIN)
         return connection
 
+    def leave(self, connection: Connection) -> None:
+        """Takes out a connection that was told to end, however long its last frame takes; safe to call twice."""
+        if self._take_out(connection):
+            self._leaving.add(connection)
+
     def forget(self, connection: Connection) -> None:
         """Takes an ended connection out; safe to call twice."""
+        self._take_out(connection)
+        self._leaving.discard(connection)
+        if not self._count and not self._leaving:
+            self._empty.set()
+
+    def _take_out(self, connection: Connection) -> bool:
+        """Whether it was still in."""
         mine = self._connections.get(connection.session.sub, {})
         if connection not in mine:
-            return
+            return False
         del mine[connection]
         self._count -= 1
         if not mine:
@@ -116,8 +136,7 @@ class Edge:
         self._fanout.leave(self._scope_of(connection.session), connection)
         if connection.has_begun:
             self.presence.closed(connection)
-        if not self._count:
-            self._empty.set()
+        return True
 
     async def drain(self) -> None:
         """Ends every stream with its own time to come back, and waits until all have left."""
@@ -125,13 +144,13 @@ class Edge:
         self._empty.clear()
         for connection in self._all():
             connection.close(CloseReason.DRAIN)
-        if self._count:
+        if self._count or self._leaving:
             log.info("draining", extra={"connections": self._count})
             try:
                 async with asyncio.timeout(DRAIN_GRACE_S):
                     await self._empty.wait()
             except TimeoutError:
-                log.warning("drained, but for readers that do not read", extra={"connections": self._count})
+                log.warning("drained, but for readers that do not read", extra={"connections": len(self._leaving)})
         for task in self._tasks:
             task.cancel()
 
@@ -139,12 +158,13 @@ class Edge:
         mine = self._connections.setdefault(connection.session.sub, {})
         mine[connection] = None
         self._count += 1
-        if len(mine) > self.settings.connections_per_user:
-            next(iter(mine)).close(CloseReason.TOO_MANY)
+        staying = [connection for connection in mine if not connection.is_closing]
+        if len(staying) > self.settings.connections_per_user:
+            staying[0].close(CloseReason.TOO_MANY)
 
     def _check_limits(self, session: Session, address: str) -> None:
         now_s = asyncio.get_running_loop().time()
-        if self._count >= self.settings.connections_max:
+        if self._count + len(self._leaving) >= self.settings.connections_max:
             raise TooMany("this server holds as many streams as it takes", 5, of_server=True)
         if wait_s := self._by_address.take(address, now_s):
             raise TooMany("this address connects too often", wait_s)

@@ -12,7 +12,7 @@ import json
 import random
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import count
 from types import TracebackType
@@ -20,6 +20,7 @@ from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 from services.edge.sessions import SessionCookie
+from shared.model.tags import EVERYONE, user_tag
 from tests.eventually import eventually
 from tests.harness.checker import Delivery, Reading, check_promises
 from tests.harness.platform import FourServices, Platform
@@ -29,7 +30,7 @@ from tests.harness.reader import Closing
 FIRST_RETRY_MS = 300
 SESSION_S = 3600.0
 # Small, so that what a client does not read soon fills the server's buffers and not its own.
-RECEIVE_BUFFER_BYTES = 4096
+RECEIVE_BUFFER_BYTES = 64 * 1024
 OK = 200
 HEAD_END, FRAME_END, LINE_END = b"\r\n\r\n", b"\n\n", b"\r\n"
 Take = Callable[[str, str | None, str, int | None], None]
@@ -52,6 +53,8 @@ class Body:
         self._raw = b""
         self._text = b""
         self._in_body = False
+        self.is_over = False
+        """Whether the response has ended; the connection may stay open for others."""
 
     def feed(self, received: bytes) -> None:
         self._raw += received
@@ -77,6 +80,7 @@ class Body:
         length, end, rest = self._raw.partition(LINE_END)
         if not end or len(rest) < (size := int(length, 16)) + len(LINE_END):
             return False
+        self.is_over = not size
         self._text += rest[:size]
         self._raw = rest[size + len(LINE_END) :]
         return True
@@ -103,9 +107,10 @@ def _retry_after_s(head: bytes) -> float | None:
 class Client(asyncio.Protocol):
     """One user's stream over all its connections."""
 
-    def __init__(self, crowd: Crowd, name: str, cookie: str, tags: Iterable[str], first_edge: int) -> None:
+    def __init__(self, crowd: Crowd, user: str, name: str, cookie: str, first_edge: int) -> None:
         self._crowd, self._cookie, self._edge = crowd, cookie, first_edge
-        self.reading = Reading(name, frozenset(tags), "")
+        self.user = user
+        self.reading = Reading(name, frozenset((user_tag(user), EVERYONE)), "")
         self.ids: set[str] = set()
         """Of the events received, to wait for one."""
         self.closings: list[Closing] = []
@@ -175,12 +180,14 @@ class Client(asyncio.Protocol):
         self.transport.write(head.encode())
 
     def data_received(self, data: bytes) -> None:
+        assert self.transport is not None
         try:
             self._body.feed(data)
         except Refusal as refusal:
             self.refusals.append(refusal)
-            assert self.transport is not None
             self.transport.abort()
+        if self._body.is_over:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_connected = self.is_stalled = False
@@ -233,8 +240,8 @@ class Crowd:
         """A client for each user, spread over the edges or all on one; returns once all streams have begun."""
         opened = []
         for place, user in enumerate(users):
-            name, tags = f"{user}#{next(self._numbers)}", {f"user:{user}", "everyone"}
-            opened.append(Client(self, name, self._cookies(user), tags, place if edge is None else edge))
+            name, first_edge = f"{user}#{next(self._numbers)}", place if edge is None else edge
+            opened.append(Client(self, user, name, self._cookies(user), first_edge))
         self.all += opened
         for client in opened:
             self.start(client)
