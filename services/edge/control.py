@@ -65,13 +65,18 @@ def _event(type_: str, audience: str, data: dict[str, Any]) -> Event:
     return Event.from_attributes(attributes | {"audience": audience, "data": data})
 
 
-def close_reason(entry: Entry, session: Session) -> CloseReason | None:
-    """What a control event means for a connection of this session; None where it is another's."""
+def close_reason(entry: Entry, session: Session, opened_at_head: int) -> CloseReason | None:
+    """What a control event means for a connection of this session; None where it is another's.
+
+    Args:
+        opened_at_head: where the log ended when the connection was opened. Who was disconnected and
+            resumes from before comes upon that event again: it must not be disconnected for ever.
+    """
     data = _data(entry)
     if data.get("sid") not in (None, session.sid):
         return None
     if entry.type == DISCONNECTED:
-        return CloseReason.DISCONNECTED
+        return CloseReason.DISCONNECTED if entry.position > opened_at_head else None
     if data.get("sid") is None and session.opened_at > _seconds(data):
         return None
     return CloseReason.SESSION_REPLACED if data.get("reason") == "replaced" else CloseReason.SESSION_REVOKED

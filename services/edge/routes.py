@@ -149,10 +149,7 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
     @routes.delete("/v1/connections")
     async def disconnect() -> Response:
         by = _operator()
-        sub = request.args.get("user")
-        if not sub:
-            raise InvalidInput("user", "it is missing", "name the user whose connections shall close")
-        await edge.announce(control.disconnected(sub, request.args.get("session"), by))
+        await edge.announce(control.disconnected(_user(), request.args.get("session"), by))
         return _private(Response(status=HTTPStatus.NO_CONTENT))
 
     for refused in (NoSession, InvalidToken):
@@ -220,6 +217,16 @@ def _flag(name: str) -> bool:
     if text not in ("0", "1"):
         raise InvalidInput(name, f"{text[:40]!r} is neither 0 nor 1", "use 1 for yes")
     return text == "1"
+
+
+def _user() -> str:
+    sub = request.args.get("user", "")
+    try:
+        control.control_tag(sub)
+    except InvalidInput:
+        fix = "name the user whose connections shall close"
+        raise InvalidInput("user", f"{sub[:40]!r} is no user", fix) from None
+    return sub
 
 
 def _number(name: str, default: int, highest: int) -> int:

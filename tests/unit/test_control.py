@@ -41,7 +41,16 @@ def logged(event: Event, position: int = 1) -> Entry:
 )
 def test_what_a_control_event_ends(event: Event, expected: CloseReason | None) -> None:
     assert event.tags == (control_tag("alice"),)
-    assert close_reason(logged(event), SESSION) is expected
+    assert close_reason(logged(event), SESSION, opened_at_head=0) is expected
+
+
+def test_who_was_disconnected_comes_back_for_good() -> None:
+    """Resuming from before the event, the client came upon it again, and was sent away each time."""
+    sent_away = logged(control.disconnected("alice", None, "op"), position=7)
+    assert close_reason(sent_away, SESSION, opened_at_head=6) is CloseReason.DISCONNECTED
+    assert close_reason(sent_away, SESSION, opened_at_head=7) is None
+    signed_out = logged(control.revoked("alice", "one", NOW, "signed-out"), position=7)
+    assert close_reason(signed_out, SESSION, opened_at_head=7) is CloseReason.SESSION_REVOKED
 
 
 @pytest.mark.parametrize("data", [None, 1, "x", [], {"sid": 5}, {"sid": None, "at": "never"}, {}])
@@ -50,7 +59,7 @@ def test_what_others_address_to_the_control_tag_ends_nothing(data: object) -> No
         {"specversion": "1.0", "id": "1", "source": "/elsewhere", "type": control.REVOKED,
          "audience": control_tag("alice"), "data": data}
     )  # fmt: skip
-    assert close_reason(logged(forged), SESSION) is None
+    assert close_reason(logged(forged), SESSION, opened_at_head=0) is None
     revocations = Revocations()
     revocations.add([logged(forged)], 1)
     assert not revocations.include(SESSION)
