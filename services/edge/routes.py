@@ -10,7 +10,7 @@ from typing import Any
 
 from quart import Blueprint, Response, jsonify, request
 
-from services.edge import control, origins
+from services.edge import control, openapi, origins
 from services.edge.compression import negotiate
 from services.edge.connection import EventStreamBody
 from services.edge.edge import Edge
@@ -31,7 +31,6 @@ STREAM_HEADERS = {
     # nginx buffers responses unless the response itself asks it not to.
     "X-Accel-Buffering": "no",
 }
-MAX_LISTED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
     @routes.get("/v1/connections")
     async def list_connections() -> Response:
         _operator()
-        limit = _number("limit", 100, MAX_LISTED)
+        limit = _number("limit", 100, openapi.MAX_LISTED)
         found = await edge.store.connections(
             sub=request.args.get("user"), after=request.args.get("after", ""), limit=limit
         )
@@ -151,6 +150,10 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
         by = _operator()
         await edge.announce(control.disconnected(_user(), request.args.get("session"), by))
         return _private(Response(status=HTTPStatus.NO_CONTENT))
+
+    @routes.get(openapi.PATH)
+    async def describe() -> Response:
+        return jsonify(openapi.document())
 
     for refused in (NoSession, InvalidToken):
         routes.register_error_handler(refused, _unauthorized)
