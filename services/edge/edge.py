@@ -18,9 +18,9 @@ from services.edge.handover import start_after
 from services.edge.limits import Rate, TooMany
 from services.edge.presence import Presence
 from services.edge.selection import Selection
-from services.edge.sessions import Session
+from services.edge.sessions import NoSession, Session
 from shared.model.cursor import Cursor
-from shared.model.entry import Entry, Page
+from shared.model.entry import Entry, Head, Page
 from shared.model.errors import LogUnavailable, Unavailable
 from shared.model.event import Event
 from shared.model.settings import Settings
@@ -90,7 +90,7 @@ class Edge:
         """Opens a stream for the session.
 
         Raises `Unavailable` when broker or log do not answer or the edge drains, `TooMany` at a
-        limit, `NotGranted` for a topic that the session may not see.
+        limit, `NotGranted` for a topic that the session may not see, `NoSession` where it was ended.
         """
         if self._draining:
             raise Draining
@@ -99,9 +99,9 @@ class Edge:
         self._add(connection)
         try:
             await self._fanout.join(self._scope_of(session), connection)
-            # Only a head read after the binding proves that everything above it comes live.
-            head = await self._log.head()
-            self._learn(head.log_id)
+            # Only what is read after the binding proves that everything above its head comes live, and
+            # that a sign-out which is not in it will.
+            head = await self.check(session)
             after, reset = start_after(selection.cursor, head)
             connection.begin(after, reset, head.last)
         except BaseException:
@@ -180,8 +180,8 @@ class Edge:
 
     # Sessions.
 
-    async def is_revoked(self, session: Session) -> bool:
-        """Whether the log says that the session has ended. Raises `LogUnavailable`."""
+    async def check(self, session: Session) -> Head:
+        """Where the log ends, once it was read for what ended the session. Raises `NoSession`, `LogUnavailable`."""
         known = self._revocations.setdefault(session.sub, Revocations())
         self._revocations.move_to_end(session.sub)
         if len(self._revocations) > REMEMBERED_USERS:
@@ -189,10 +189,12 @@ class Edge:
         while True:
             page = await self._log.read(known.through, CONTROL_PAGE_ENTRIES, [control_tag(session.sub)])
             if self._learn(page.head.log_id):
-                return await self.is_revoked(session)
+                return await self.check(session)
             known.add(page.entries, page.through)
+            if known.include(session):
+                raise NoSession("session", "it was ended", "sign in again: POST /v1/session with a bearer token")
             if page.at_head:
-                return known.include(session)
+                return page.head
 
     async def announce(self, event: Event) -> None:
         """Publishes a control event, and returns once the log has it. Raises `Unavailable`."""

@@ -107,16 +107,18 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
 
     @routes.post("/v1/tickets")
     async def issue_ticket() -> Response:
-        session = await (_bearer_session() if "Authorization" in request.headers else _cookie_session())
+        session = await _checked(await _bearer_or_cookie_session())
         ticket = await door.tickets.issue(session)
         return _private(jsonify(ticket=ticket, expires_in=int(door.tickets.ttl_s)))
 
     @routes.get(STREAM_PATH)
     async def events() -> Response:
         selection = parse_selection(request.args, request.headers.get("Last-Event-ID"))
-        session = await _stream_session()
+        # Connecting checks that nobody ended it.
+        session = await _presented_session()
         headers = dict(STREAM_HEADERS)
         if request.method == "HEAD":
+            await edge.check(session)
             return Response(headers=headers)
         connection = await edge.connect(session, selection, _address())
         coding = negotiate(request.headers.get("Accept-Encoding", "")) if edge.settings.compression else None
@@ -162,21 +164,22 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
 
     # Who asks.
 
-    async def _stream_session() -> Session:
+    async def _presented_session() -> Session:
         if ticket := request.args.get(TICKET):
-            return await _not_revoked(await door.tickets.redeem(ticket))
-        return await (_bearer_session() if "Authorization" in request.headers else _cookie_session())
+            return await door.tickets.redeem(ticket)
+        return await _bearer_or_cookie_session()
 
-    async def _bearer_session() -> Session:
-        token = await door.verify(_bearer())
-        return await _not_revoked(cookie.open(token.sub, token.tags, token.expires_at))
+    async def _bearer_or_cookie_session() -> Session:
+        if "Authorization" in request.headers:
+            token = await door.verify(_bearer())
+            return cookie.open(token.sub, token.tags, token.expires_at)
+        return cookie.read(request.cookies.get(cookie.name))
 
     async def _cookie_session() -> Session:
-        return await _not_revoked(cookie.read(request.cookies.get(cookie.name)))
+        return await _checked(cookie.read(request.cookies.get(cookie.name)))
 
-    async def _not_revoked(session: Session) -> Session:
-        if await edge.is_revoked(session):
-            raise cookie.refused("the session was ended")
+    async def _checked(session: Session) -> Session:
+        await edge.check(session)
         return session
 
     def _came_by_cookie() -> bool:
