@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -15,7 +14,7 @@ from shared.model.tags import EVERYONE
 from shared.mongo.event_log import open_event_log as open_mongo
 from shared.ports.event_log import EventLog
 from tests.bench.measure import Benchmark, Failed, Figure, Sample, at_most
-from tests.bench.preload import fill_mongo, fill_sqlite
+from tests.bench.preload import fill
 from tests.bench.stage import Stage
 
 SHORT = 10_000
@@ -84,25 +83,22 @@ async def _compared(name: str, short: Log, long: Log) -> dict[str, float]:
 @asynccontextmanager
 async def _mongo(stage: Stage, lengths: Sequence[int]) -> AsyncIterator[list[Log]]:
     async with AsyncExitStack() as opened:
-        logs = []
-        for last in lengths:
-            installation = stage.installation()
-            stage.tell(f"{last:,} events into MongoDB")
-            await fill_mongo(installation.settings, last, partial(_audience, last))
-            logs.append(Log(await opened.enter_async_context(open_mongo(installation.settings)), last))
-        yield logs
+        logs = [await opened.enter_async_context(open_mongo(stage.installation().settings)) for _ in lengths]
+        yield [await _filled(stage, "MongoDB", *pair) for pair in zip(logs, lengths, strict=True)]
 
 
 @asynccontextmanager
 async def _sqlite(stage: Stage, lengths: Sequence[int]) -> AsyncIterator[list[Log]]:
     async with AsyncExitStack() as opened:
-        logs = []
-        for last in lengths:
-            path = stage.folder / f"log-{last}.db"
-            stage.tell(f"{last:,} events into SQLite")
-            await asyncio.to_thread(fill_sqlite, path, last, partial(_audience, last))
-            logs.append(Log(await opened.enter_async_context(open_sqlite(path)), last))
-        yield logs
+        paths = [stage.folder / f"log-{last}.db" for last in lengths]
+        logs = [await opened.enter_async_context(open_sqlite(path)) for path in paths]
+        yield [await _filled(stage, "SQLite", *pair) for pair in zip(logs, lengths, strict=True)]
+
+
+async def _filled(stage: Stage, storage: str, event_log: EventLog, last: int) -> Log:
+    stage.tell(f"{last:,} events into {storage}")
+    await fill(event_log, last, partial(_audience, last))
+    return Log(event_log, last)
 
 
 def _audience(last: int, position: int) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 
+from shared.mongo.event_log import open_event_log
 from tests.bench.measure import Benchmark, Figure, Sample, at_most
-from tests.bench.preload import cursor, fill_mongo
+from tests.bench.preload import cursor, fill
 from tests.bench.stage import Installation, Stage
 from tests.bench.streams import Streams
 
@@ -22,11 +23,13 @@ async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
     depth, missed = stage.size(100_000, 20_000), groups * BEHIND
     installation = stage.installation()
     stage.tell(f"{depth + missed:,} events into the log, each client {BEHIND} of the last {missed:,} behind")
-    log_id = await fill_mongo(installation.settings, depth + missed, lambda position: _topic(position % groups))
+    async with open_event_log(installation.settings) as event_log:
+        await fill(event_log, depth + missed, lambda position: _topic(position % groups))
+        resume = await cursor(event_log, depth)
     for run in stage.runs():
         stage.tell(f"run {run}: {groups * GROUP:,} clients resume at once, with either routing")
         yield {
-            routing: await _caught_up_s(installation.changed(routing=routing), cursor(log_id, depth), groups)
+            routing: await _caught_up_s(installation.changed(routing=routing), resume, groups)
             for routing in ("user-queues", "edge-queue")
         }
 
