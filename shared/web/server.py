@@ -19,6 +19,7 @@ from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 from quart import Quart
 
 from shared.model.errors import CarillonError, InvalidInput
@@ -138,11 +139,19 @@ class _TCPServer(TCPServer):
     would hold 22,500 of them.
     """
 
+    _client_is_gone = False
+
     async def _read_data(self) -> None:
         try:
             await super()._read_data()
         finally:
+            self._client_is_gone = True
             await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        # A response that ends as its client goes would have its connection wait for the next request.
+        if not (self._client_is_gone and isinstance(event, Updated)):
+            await super().protocol_send(event)
 
 
 # `worker_serve` looks the name up here for each connection.

@@ -13,7 +13,7 @@ from tests.harness.process import Service
 OPERATOR_KEYS, OPERATOR_KEY = "faults=faults-key", "faults-key"
 ASK_WITHIN_S = 5.0
 # Columns of /proc/net/tcp (proc(5)): addresses and sizes are hexadecimal.
-_LOCAL, _QUEUES, _TCP_COLUMNS = 1, 4, 12
+_LOCAL, _REMOTE, _QUEUES, _INODE = 1, 2, 4, 9
 
 
 async def counts(edge: Service) -> dict[str, int]:
@@ -27,9 +27,18 @@ async def counts(edge: Service) -> dict[str, int]:
     return here
 
 
-def descriptors(edge: Service) -> int:
-    """Open files and sockets of its process."""
-    return len(os.listdir(f"/proc/{edge.pid}/fd"))
+def descriptors(edge: Service, *, except_to: int) -> int:
+    """Open files and sockets of its process, but for connections to a port: a driver's pool may grow to its bound."""
+    pool = {columns[_INODE] for columns in _sockets() if _port(columns[_REMOTE]) == except_to}
+    return sum(_inode(edge, number) not in pool for number in os.listdir(f"/proc/{edge.pid}/fd"))
+
+
+def _inode(edge: Service, number: str) -> str:
+    try:
+        return os.readlink(f"/proc/{edge.pid}/fd/{number}").removeprefix("socket:[").removesuffix("]")
+    except FileNotFoundError:
+        # Closed since it was listed.
+        return ""
 
 
 def resident_mib(edge: Service) -> float:
@@ -40,9 +49,15 @@ def resident_mib(edge: Service) -> float:
 def unsent_kib(edge: Service) -> list[float]:
     """What the kernel holds for each of its clients: written by the edge, and not taken by the other end."""
     port = int(edge.url.rsplit(":", 1)[1])
-    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return [
-        int(columns[_QUEUES].partition(":")[0], 16) / 1024
-        for columns in sockets
-        if len(columns) >= _TCP_COLUMNS and int(columns[_LOCAL].partition(":")[2], 16) == port
+        int(columns[_QUEUES].partition(":")[0], 16) / 1024 for columns in _sockets() if _port(columns[_LOCAL]) == port
     ]
+
+
+def _sockets() -> list[list[str]]:
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return [columns for columns in map(str.split, lines) if len(columns) > _INODE]
+
+
+def _port(address: str) -> int:
+    return int(address.partition(":")[2], 16)

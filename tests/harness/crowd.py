@@ -108,8 +108,10 @@ class Client(asyncio.Protocol):
     """One user's stream over all its connections."""
 
     def __init__(self, crowd: Crowd, user: str, name: str, cookie: str, first_edge: int) -> None:
-        self._crowd, self._cookie, self._edge = crowd, cookie, first_edge
-        self.user = user
+        self._crowd, self._edge = crowd, first_edge
+        self.user, self.cookie = user, cookie
+        self.ticket: str | None = None
+        """Opens the next stream in place of the cookie, once."""
         self.reading = Reading(name, frozenset((user_tag(user), EVERYONE)), "")
         self.ids: set[str] = set()
         """Of the events received, to wait for one."""
@@ -117,24 +119,37 @@ class Client(asyncio.Protocol):
         self.refusals: list[Refusal] = []
         self.connections = 0
         """How many streams have begun."""
+        self.frames = 0
+        """Received of whatever kind, heartbeats too."""
         self.is_connected = self.is_stalled = False
         self.last_event_id: str | None = None
         self.retry_ms = FIRST_RETRY_MS
         self.transport: asyncio.Transport | None = None
         self._body = Body(self._take)
         self._timer: asyncio.TimerHandle | None = None
-        self._stays_away = False
+        self._stays_away = self._is_connecting = False
 
     @property
     def edge(self) -> int:
         """The number of the edge that it is at, or tries next."""
         return self._edge % self._crowd.edges
 
+    @property
+    def is_away(self) -> bool:
+        """Whether it will not come back before it is started."""
+        return self._stays_away and self.transport is None and not self._is_connecting
+
+    def begin(self) -> bool:
+        """Whether it may connect now: two connections at once would be two clients."""
+        may, self._stays_away = self.transport is None and not self._is_connecting, False
+        self._is_connecting |= may
+        return may
+
     # What it does.
 
     async def connect(self) -> None:
-        """Opens a stream, and comes back by itself whenever it ends."""
-        self._stays_away, self._body = False, Body(self._take)
+        """Opens a stream, and comes back by itself until it is dropped, or told to stay away."""
+        self._body = Body(self._take)
         address = self._crowd.address(self.edge)
         connecting = socket.socket()
         connecting.setblocking(False)
@@ -146,6 +161,8 @@ class Client(asyncio.Protocol):
         except OSError:
             connecting.close()
             self._come_back(FIRST_RETRY_MS / 1000)
+        finally:
+            self._is_connecting = False
 
     def stall(self) -> None:
         """Reads no more, so that its receive window closes; stays connected."""
@@ -175,9 +192,13 @@ class Client(asyncio.Protocol):
         if self._stays_away:
             self.transport.abort()
             return
+        self.transport.write(self._request())
+
+    def _request(self) -> bytes:
         resume = f"Last-Event-ID: {self.last_event_id}\r\n" if self.last_event_id else ""
-        head = f"GET /v1/events HTTP/1.1\r\nHost: edge\r\nCookie: {self._cookie}\r\n{resume}\r\n"
-        self.transport.write(head.encode())
+        ticket, self.ticket = self.ticket, None
+        query, cookie = (f"?ticket={ticket}", "") if ticket else ("", f"Cookie: {self.cookie}\r\n")
+        return f"GET /v1/events{query} HTTP/1.1\r\nHost: edge\r\n{cookie}{resume}\r\n".encode()
 
     def data_received(self, data: bytes) -> None:
         assert self.transport is not None
@@ -193,14 +214,14 @@ class Client(asyncio.Protocol):
         self.is_connected = self.is_stalled = False
         self.transport = None
         self._edge += 1
-        if not self._stays_away:
-            self._come_back(self.retry_ms / 1000)
+        self._come_back(self.retry_ms / 1000)
 
     def _come_back(self, after_s: float) -> None:
-        if not self._crowd.is_over:
+        if not self._crowd.is_over and not self._stays_away:
             self._timer = asyncio.get_running_loop().call_later(after_s, self._crowd.start, self)
 
     def _take(self, event: str, id_: str | None, data: str, retry_ms: int | None) -> None:
+        self.frames += 1
         if retry_ms is not None:
             self.retry_ms = retry_ms
         if id_ is not None:
@@ -214,6 +235,8 @@ class Client(asyncio.Protocol):
         elif event == "closing":
             about = json.loads(data)
             self.closings.append(Closing(about["reason"], about["reconnect"], retry_ms))
+            # Who is told not to come back by itself signs in first.
+            self._stays_away = not about["reconnect"]
         elif data:
             self._deliver(event, str(id_), json.loads(data))
 
@@ -248,8 +271,14 @@ class Crowd:
         await self.until(lambda: all(client.is_connected for client in opened), within_s, "connected")
         return opened
 
+    def sign_in(self, client: Client) -> None:
+        """A new session for the client."""
+        client.cookie = self._cookies(client.user)
+
     def start(self, client: Client) -> None:
         """Lets a client connect, or come back."""
+        if not client.begin():
+            return
         task = asyncio.create_task(client.connect(), name=f"connect {client.reading.name}")
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)

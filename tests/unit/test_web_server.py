@@ -23,8 +23,10 @@ from shared.web.app import limited_body, make_app
 from shared.web.server import HEADERS_MAX_BYTES, UNSENT_MAX_BYTES, _is_about_a_vanished_client, listen, serve
 from tests.eventually import eventually
 
+LARGE_BYTES = 16 * 1024 * 1024
 
-def an_app() -> Quart:
+
+def an_app(sending: asyncio.Event) -> Quart:
     routes = Blueprint("routes", __name__)
 
     @routes.post("/limited")
@@ -36,15 +38,23 @@ def an_app() -> Quart:
         await asyncio.Event().wait()
         return "never"
 
+    @routes.get("/large")
+    async def large() -> AsyncIterator[bytes]:
+        sending.set()
+        yield b"x" * LARGE_BYTES
+
     return make_app("test", Settings(), routes, probes={})
 
 
 @asynccontextmanager
-async def serving(grace_s: float = 0.2) -> AsyncIterator[tuple[int, asyncio.Event]]:
+async def serving(
+    grace_s: float = 0.2, sending: asyncio.Event | None = None
+) -> AsyncIterator[tuple[int, asyncio.Event]]:
     bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     stopping = asyncio.Event()
     server = asyncio.create_task(
-        serve(an_app(), Settings(), 0, stopping, grace_s=grace_s, on_bound=bound.set_result), name="server"
+        serve(an_app(sending or asyncio.Event()), Settings(), 0, stopping, grace_s=grace_s, on_bound=bound.set_result),
+        name="server",
     )
     try:
         yield await bound, stopping
@@ -105,6 +115,20 @@ async def test_a_client_that_closes_after_its_answer_leaves_nothing() -> None:
         await ask_and_close(port)
         before = asyncio.all_tasks()
         await ask_and_close(port)
+        await eventually(lambda: asyncio.all_tasks() <= before)
+
+
+async def test_a_client_that_breaks_off_in_a_response_leaves_nothing() -> None:
+    """The response ended into the broken connection, which then waited 75 s for the next request."""
+    sending = asyncio.Event()
+    async with serving(sending=sending) as (port, _):
+        await ask_and_close(port)
+        before = asyncio.all_tasks()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await sending.wait()
+        await reader.readexactly(100)
+        writer.transport.abort()
         await eventually(lambda: asyncio.all_tasks() <= before)
 
 
