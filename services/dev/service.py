@@ -120,5 +120,7 @@ def _dev_settings(settings: Settings, secret: str, data_dir: Path | None) -> Set
             "session_secret": SecretStr(secret),
             "cookie_secure": False,
             "drain_s": min(settings.drain_s, 1.0),
+            # Nobody here publishes fast enough to fill a batch, and somebody watches each event arrive.
+            "batch_max_wait_ms": min(settings.batch_max_wait_ms, 2.0),
         }
     )
