@@ -72,13 +72,15 @@ class Tail:
 
     Args:
         url: the edge's address.
-        cookie: the session's, as a `Cookie` header.
+        cookie: the session's, as a `Cookie` header; empty with a ticket.
         cursor: where to begin: a cursor, `earliest`, or None for now.
+        ticket: opens one stream instead of a session: after a break there is no coming back with it.
     """
 
     url: str
     cookie: str
     cursor: str | None = None
+    ticket: str | None = None
     last_event_id: str = ""
     retry_s: float = DEFAULT_RETRY_S
     _has_connected: bool = False
@@ -101,13 +103,17 @@ class Tail:
                 except (httpx.HTTPError, httpx.InvalidURL, SSEError) as failed:
                     if not self._has_connected:
                         raise _unreachable(self.url, failed) from None
+                if self.ticket is not None:
+                    fix = f"go on with a new one: --ticket … --from {self.last_event_id}"
+                    raise Failed(f"the stream ended, and its ticket is used; {fix}")
                 time.sleep(self.retry_s)
 
     def _request(self) -> dict[str, Any]:
-        headers = {"Cookie": self.cookie}
+        headers = {"Cookie": self.cookie} if self.cookie else {}
         if self.last_event_id:
             return {"headers": headers | {"Last-Event-ID": self.last_event_id}}
-        return {"headers": headers, "params": {"last-event-id": self.cursor} if self.cursor else {}}
+        params = {"last-event-id": self.cursor, "ticket": self.ticket}
+        return {"headers": headers, "params": {name: value for name, value in params.items() if value}}
 
     def _is_over(self, response: httpx.Response) -> bool:
         if response.status_code == httpx.codes.NO_CONTENT:

@@ -177,6 +177,7 @@ def _parsed_data(text: str) -> Any:
 @commands.command()
 @click.option("--user", metavar="USER", help="Sign in as this user.")
 @click.option("--cookie", metavar="COOKIE", help="A session's cookie instead, as name=value or its value.")
+@click.option("--ticket", metavar="TICKET", help="A one-time ticket instead; good for one stream.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="With --user: grant this tag too.")
 @click.option("--from", "cursor", metavar="CURSOR", help="Begin after this cursor, or at 'earliest'.  [default: now]")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many events.")
@@ -186,6 +187,7 @@ def _parsed_data(text: str) -> Any:
 def tail(
     user: str | None,
     cookie: str | None,
+    ticket: str | None,
     tags: tuple[str, ...],
     cursor: str | None,
     count: int | None,
@@ -201,12 +203,12 @@ def tail(
     """
     from services import _client
 
-    if (user is None) == (cookie is None):
-        raise click.UsageError("name either --user or --cookie.")
+    if [user, cookie, ticket].count(None) != 2:
+        raise click.UsageError("name one of --user, --cookie and --ticket.")
     url = url.rstrip("/")
     if user is not None:
         cookie = _client.open_session(url, _signed(user, tags, 3600, data))
-    frames = _client.Tail(url, _as_cookie_header(cookie or ""), cursor).frames()
+    frames = _client.Tail(url, _as_cookie_header(cookie) if cookie else "", cursor, ticket).frames()
     seen = 0
     for frame in frames:
         shown = _shown_frame(frame.id, frame.event, frame.data, as_json)
