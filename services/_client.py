@@ -63,7 +63,7 @@ def _refused(response: httpx.Response) -> Failed | InvalidInput:
     if response.is_client_error and field and response.status_code != httpx.codes.UNAUTHORIZED:
         return InvalidInput(field, detail, fix or "see docs/reference")
     said = "; ".join(filter(None, (": ".join(filter(None, (field, detail))), fix)))
-    return Failed(f"{response.request.url} answered {response.status_code}: {said}")
+    return Failed(f"{response.request.url.copy_with(query=None)} answered {response.status_code}: {said}")
 
 
 @dataclass
