@@ -24,7 +24,7 @@ from quart import Quart
 
 from shared.model.errors import CarillonError, InvalidInput
 from shared.model.settings import Settings
-from shared.web.h2_buffers import bound_stream_buffers
+from shared.web.repairs import repair_hypercorn
 
 # Hypercorn's 100 made 5,000 clients take 47 s to connect; this many, 5 s.
 BACKLOG = 4096
@@ -76,7 +76,7 @@ async def serve(
     _log.info("listening on http://%s:%d", settings.host, bound_port)
     if on_bound is not None:
         on_bound(bound_port)
-    bound_stream_buffers()
+    repair_hypercorn()
     with _quiet_about_vanished_clients():
         # Hypercorn owns the descriptor from here on, and closes it.
         await hypercorn_serve(app, _config(settings, listening.detach(), grace_s), shutdown_trigger=stopping.wait)
