@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 WRITE_BYTES = 64 * 1024
 # How soon a log that did not answer is asked again; jittered over the connections that wait.
 READ_AGAIN_S = 1.0
+# From the answer to its first byte, on a loop that a returning crowd keeps busy.
+START_WITHIN_S = 30.0
 
 
 class Connection:
@@ -47,18 +49,18 @@ class Connection:
         granted = connection_tags(session.own_tags, session.grants, selection.topics)
         self.tags = granted | {f"connection:{self.id}", control_tag(session.sub)}
         self._edge, self._selection = edge, selection
-        self._heartbeat_s = heartbeat_s = selection.heartbeat_s or edge.settings.heartbeat_s
+        self._heartbeat_s = selection.heartbeat_s or edge.settings.heartbeat_s
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._handover: Handover | None = None
         self._greeting = b""
         self._closing: CloseReason | None = None
-        self._beat_due = self._started = self._expiry_due = self._came_early = False
+        self._beat_due = self._has_ended = self._expiry_due = self._came_early = False
         self._opened_at_head = 0
         self._wrote_at = self._loop.time()
         self._is_bound = False
         self._span_context: SpanContext | None = None
-        self._beat_timer = self._loop.call_later(heartbeat_s * random.uniform(0.5, 1), self._beat)
+        self._beat_timer: asyncio.TimerHandle | None = None
         left_s, notice_s = session.seconds_left(), edge.settings.session_expiring_s
         self._expiry_timer = self._loop.call_later(left_s, self.close, CloseReason.SESSION_EXPIRED)
         self._notice_timer = self._loop.call_later(max(0.0, left_s - notice_s), self._announce_expiry)
@@ -78,6 +80,8 @@ class Connection:
             self._greeting += frames.reset(reset, cursor)
         if self._closing is not None:
             self._leave_soon()
+        # A client that goes between our joining and the first byte: nobody will iterate the body.
+        self._beat_timer = self._loop.call_later(START_WITHIN_S, self.end)
 
     # What the fan-out calls.
 
@@ -135,30 +139,35 @@ class Connection:
     async def stream(self) -> AsyncIterator[bytes]:
         """The body of the response, one write at a time."""
         assert self._handover is not None
-        self._started = True
+        if self._has_ended:
+            return
+        self._beat_after(self._heartbeat_s * random.uniform(0.5, 1))
         yield self._greeting
         while self._closing is None:
             chunk = self._handover.take(WRITE_BYTES)
             if chunk:
                 self._wrote_at = self._loop.time()
                 yield chunk
-            elif self._handover.must_read:
-                async for chunk in self._backlog(self._handover):
-                    self._wrote_at = self._loop.time()
-                    yield chunk
             elif self._expiry_due:
                 self._expiry_due = False
                 yield frames.session_expiring(int(self.session.seconds_left()))
             elif self._beat_due:
                 self._beat_due = False
                 yield self._heartbeat(self._handover)
+            elif self._handover.must_read:
+                # After the heartbeat, which a log that does not answer must not keep back.
+                async for chunk in self._backlog(self._handover):
+                    self._wrote_at = self._loop.time()
+                    yield chunk
             else:
                 await self._woken()
         yield frames.closing(self._closing, self._edge.reconnect_delay_ms(self._closing))
 
     def end(self) -> None:
         """Gives back all that the connection holds; safe to call twice."""
-        self._beat_timer.cancel()
+        self._has_ended = True
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
         self._expiry_timer.cancel()
         self._notice_timer.cancel()
         self._edge.forget(self)
@@ -245,16 +254,17 @@ class Connection:
         self._wake()
 
     def _beat(self) -> None:
-        if not self._started:
-            # The client went between our joining and the first byte: nobody will iterate the body.
-            self.end()
-            return
         now = self._loop.time()
         if now - self._wrote_at >= self._heartbeat_s:
             self._beat_due = True
             self._wrote_at = now
             self._wake()
-        self._beat_timer = self._loop.call_at(self._wrote_at + self._heartbeat_s, self._beat)
+        self._beat_after(self._wrote_at + self._heartbeat_s - now)
+
+    def _beat_after(self, seconds: float) -> None:
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
+        self._beat_timer = self._loop.call_later(seconds, self._beat)
 
     def _trace(self, entry: Entry, *, replayed: bool) -> None:
         span = tracing.tracer().start_span(

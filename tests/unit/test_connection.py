@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -15,8 +16,10 @@ from services.edge.selection import Selection
 from services.edge.sessions import Session
 from shared.model.cursor import Cursor
 from shared.model.entry import Entry, Head, Page
+from shared.model.errors import LogUnavailable
 from shared.model.event import Event
 from shared.model.settings import Settings
+from tests.eventually import eventually
 
 SESSION = Session("alice", "sid", (), time.time(), int(time.time()) + 600, int(time.time()) + 600)
 
@@ -45,7 +48,16 @@ class LogOfOne:
         head = Head("log1", 1)
         return Page([entry_at(1)] if after < 1 else [], max(after, 1), head)
 
-    def forget(self, connection: Connection) -> None: ...
+    def __init__(self) -> None:
+        self.forgotten: list[Connection] = []
+
+    def forget(self, connection: Connection) -> None:
+        self.forgotten.append(connection)
+
+
+class LogAway(LogOfOne):
+    async def read(self, after: int, tags: Any) -> Page:
+        raise LogUnavailable("away")
 
 
 @pytest.mark.parametrize("what", ["an entry", "a lost feed"])
@@ -69,3 +81,45 @@ async def test_what_comes_before_the_start_is_known_is_read_from_the_log(what: s
 
     assert b"event: connected" in greeting
     assert first.startswith(b"id: log1.1\n")
+
+
+async def test_opening_may_take_longer_than_a_heartbeat() -> None:
+    """The crowd after a restart waits its turn for seconds.
+
+    The heartbeat's timer ran from the request on, took who had not begun for a client that had gone, and
+    gave the connection's feed back: the stream began, and said nothing for ever.
+    """
+    edge = LogOfOne()
+    connection = Connection(cast("Edge", edge), SESSION, Selection(heartbeat_s=0.01), "")
+    await asyncio.sleep(0.05)
+    connection.bound()
+    connection.begin(1, None, head=1)
+    await asyncio.sleep(0.05)
+    stream = connection.stream()
+    async with asyncio.timeout(5):
+        assert b"event: connected" in await anext(stream)
+        assert await anext(stream) == frames.HEARTBEAT
+    assert edge.forgotten == []
+    connection.end()
+    await cast("Any", stream).aclose()
+
+
+async def test_a_stream_that_nobody_began_to_read_gives_everything_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.edge.connection.START_WITHIN_S", 0.01)
+    edge = LogOfOne()
+    connection = Connection(cast("Edge", edge), SESSION, Selection(), "")
+    connection.begin(1, None, head=1)
+    await eventually(lambda: edge.forgotten)
+    assert [chunk async for chunk in connection.stream()] == []
+
+
+async def test_a_stream_that_is_behind_beats_while_the_log_is_away() -> None:
+    edge = LogAway()
+    connection = Connection(cast("Edge", edge), SESSION, Selection(heartbeat_s=0.01), "")
+    connection.begin(0, None, head=1)
+    stream = connection.stream()
+    async with asyncio.timeout(10):
+        await anext(stream)
+        assert [await anext(stream), await anext(stream)] == [frames.HEARTBEAT] * 2
+    connection.end()
+    await cast("Any", stream).aclose()
