@@ -31,7 +31,7 @@ FIRST_RETRY_MS = 300
 SESSION_S = 3600.0
 # Small, so that what a client does not read soon fills the server's buffers and not its own.
 RECEIVE_BUFFER_BYTES = 64 * 1024
-OK = 200
+OK, UNAUTHORIZED = 200, 401
 HEAD_END, FRAME_END, LINE_END = b"\r\n\r\n", b"\n\n", b"\r\n"
 Take = Callable[[str, str | None, str, int | None], None]
 """(event, id, data, retry) of one frame."""
@@ -206,6 +206,8 @@ class Client(asyncio.Protocol):
             self._body.feed(data)
         except Refusal as refusal:
             self.refusals.append(refusal)
+            # Its session has ended: who comes back signs in first.
+            self._stays_away |= refusal.status == UNAUTHORIZED
             self.transport.abort()
         if self._body.is_over:
             self.transport.close()
