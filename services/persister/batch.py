@@ -18,6 +18,8 @@ class Sorted:
     """Arrivals told apart: events, and what is none."""
 
     events: list[Event] = field(default_factory=list)
+    bodies: dict[Identity, bytes] = field(default_factory=dict)
+    """Each event as it came, for the dead letter that it may become."""
     dead: list[DeadLetter] = field(default_factory=list)
 
 
@@ -44,7 +46,9 @@ def sort_arrivals(arrivals: Iterable[Arrival], max_bytes: int) -> Sorted:
     found = Sorted()
     for arrival in arrivals:
         try:
-            found.events.append(_with_context(Event.from_json(arrival.body, max_bytes), arrival))
+            event = Event.from_json(arrival.body, max_bytes)
+            found.events.append(_with_context(event, arrival))
+            found.bodies.setdefault((event.source, event.id), arrival.body)
         except InvalidEvent as refused:
             found.dead.append(dead_letter(arrival.body, refused))
     return found
@@ -65,7 +69,7 @@ def _with_context(event: Event, arrival: Arrival) -> Event:
     return event.model_copy(update=context)
 
 
-def plan_batch(events: Sequence[Event], known: Known, now: datetime) -> Plan:
+def plan_batch(events: Sequence[Event], known: Known, now: datetime, bodies: Mapping[Identity, bytes]) -> Plan:
     """Gives each new event its position and version, in the order of arrival.
 
     Duplicates, of the log or inside the batch, are dropped first: a repeated event is accepted
@@ -79,7 +83,7 @@ def plan_batch(events: Sequence[Event], known: Known, now: datetime) -> Plan:
             continue
         version = None if event.subject is None else versions.get(event.subject, 0) + 1
         if event.expected_version is not None and version != event.expected_version + 1:
-            plan.dead.append(dead_letter(event.to_json(), _conflict(event, (version or 1) - 1)))
+            plan.dead.append(dead_letter(bodies[identity], _conflict(event, (version or 1) - 1)))
             continue
         seen.add(identity)
         if version is not None and event.subject is not None:

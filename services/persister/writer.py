@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanKind
 
-from services.persister.batch import Known, dead_letter, plan_batch, sort_arrivals
+from services.persister.batch import Known, Sorted, dead_letter, plan_batch, sort_arrivals
 from shared.model.errors import AppendConflict, AppendRejected, FenceLost, InvalidEvent, LogUnavailable, Unavailable
 from shared.telemetry import tracing
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from services.persister.tenure import Tenure
+    from shared.model.entry import Identity
     from shared.model.event import Event
     from shared.model.settings import Settings
     from shared.ports.broker import Arrival, Broker, DeadLetter, Intake
@@ -77,7 +78,7 @@ class Writer:
                 # What we hold for longer may be another's by now: a process that was paused must not
                 # take the fence from the one that went on without it.
                 fence = await self._tenure.take(force=is_fresh)
-                dead = found.dead + await self._append_under(fence, found.events)
+                dead = found.dead + await self._append_under(fence, found)
                 break
             except LogUnavailable as trouble:
                 log.warning("append interrupted: %s", trouble)
@@ -87,10 +88,10 @@ class Writer:
             log.warning("dead letter: %s", letter.detail, extra={"reason": letter.reason})
             await self._broker.park(letter)
 
-    async def _append_under(self, fence: Fence, events: Sequence[Event]) -> list[DeadLetter]:
+    async def _append_under(self, fence: Fence, found: Sorted) -> list[DeadLetter]:
         try:
-            with _span(events):
-                return await self._append(fence, events)
+            with _span(found.events):
+                return await self._append(fence, found.events, found.bodies)
         except FenceLost:
             self._tenure.end(fence, "another persister is active")
             raise
@@ -99,10 +100,12 @@ class Writer:
             self._tenure.end(fence, "the log did not answer")
             raise
 
-    async def _append(self, fence: Fence, events: Sequence[Event]) -> list[DeadLetter]:
+    async def _append(
+        self, fence: Fence, events: Sequence[Event], bodies: Mapping[Identity, bytes]
+    ) -> list[DeadLetter]:
         """Appends what is new of these events; returns those that are poison."""
         while events:
-            plan = plan_batch(events, await self._known(events), datetime.now(UTC))
+            plan = plan_batch(events, await self._known(events), datetime.now(UTC), bodies)
             try:
                 if plan.entries:
                     await self._log.append(fence, plan.entries)
@@ -112,19 +115,19 @@ class Writer:
                 log.info("planning the batch anew: %s", conflict)
                 self._tenure.last = (await self._log.head()).last
             except AppendRejected as rejected:
-                return await self._append_one_by_one(fence, events, rejected)
+                return await self._append_one_by_one(fence, events, bodies, rejected)
             else:
                 return plan.dead
         return []
 
     async def _append_one_by_one(
-        self, fence: Fence, events: Sequence[Event], rejected: AppendRejected
+        self, fence: Fence, events: Sequence[Event], bodies: Mapping[Identity, bytes], rejected: AppendRejected
     ) -> list[DeadLetter]:
         """Finds the poison in a batch that the storage refuses, so that its neighbours persist."""
         if len(events) == 1:
             refused = InvalidEvent("event", f"the log refuses it ({rejected})", "look at its data", reason="rejected")
-            return [dead_letter(events[0].to_json(), refused)]
-        return [letter for event in events for letter in await self._append(fence, [event])]
+            return [dead_letter(bodies[events[0].source, events[0].id], refused)]
+        return [letter for event in events for letter in await self._append(fence, [event], bodies)]
 
     async def _known(self, events: Sequence[Event]) -> Known:
         subjects = {event.subject for event in events if event.subject is not None}

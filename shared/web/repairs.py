@@ -13,9 +13,10 @@ from h2.exceptions import ProtocolError
 from hypercorn.asyncio import tcp_server
 from hypercorn.events import Closed, Event
 from hypercorn.protocol import ProtocolWrapper, h2
+from hyperframe.exceptions import HyperframeError
 
-# Settings that are no base64, a method that is no ASCII, data for a stream that was already answered.
-_MALFORMED = (ValueError, KeyError, ProtocolError)
+# Settings that are no base64 or no settings, a method that is no ASCII, data for a stream already answered.
+_MALFORMED = (ValueError, KeyError, ProtocolError, HyperframeError)
 
 _log = logging.getLogger(__name__)
 

@@ -104,7 +104,7 @@ async def _until(heads: AsyncIOMotorCollection[Document], last: int) -> tuple[fl
 async def _bare_rate(installation: Installation, name: str, events: int, *, indexed: bool) -> float:
     """The same documents in batches of the same size, one after the other, with the same write concern."""
     settings = installation.settings
-    plan = plan_batch(list(map(_event, range(events))), Known(0, {}, {}), datetime.now(UTC))
+    plan = plan_batch(list(map(_event, range(events))), Known(0, {}, {}), datetime.now(UTC), {})
     documents = list(map(entry_document, plan.entries))
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(settings.mongo_url.get_secret_value())
     try:

@@ -25,11 +25,11 @@ async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
     events = [samples.event(number, f"user:{number}") for number in range(EVENTS)]
     bodies = [event.to_json() for event in events]
     now = datetime.now(UTC)
-    entries = plan_batch(events, _NOTHING_KNOWN, now).entries
+    entries = plan_batch(events, _NOTHING_KNOWN, now, {}).entries
     documents = list(map(entry_document, entries))
     steps: dict[str, Callable[[], object]] = {
         "Event.from_json": lambda: list(map(Event.from_json, bodies)),
-        "plan_batch": lambda: plan_batch(events, _NOTHING_KNOWN, now),
+        "plan_batch": lambda: plan_batch(events, _NOTHING_KNOWN, now, {}),
         "entry_document": lambda: list(map(entry_document, entries)),
         "entry_of": lambda: list(map(entry_of, documents)),
         "event_message": lambda: list(map(event_message, events)),

@@ -204,7 +204,8 @@ async def test_bytes_on_a_socket(
     token = authorization.removeprefix(b"Bearer ")
     received = await exchange(port, b"".join(with_changes(*each).replace(b"{token}", token) for each in made))
     statuses = [int(status) for status in re.findall(rb"HTTP/1.1 (\d{3})", received)]
-    assert all(status < 500 for status in statuses), received
+    # h11's answer to a transfer coding that is none (RFC 9112, section 6.1).
+    assert all(status < 500 or status == 501 for status in statuses), received
     fuzzed.check_calm()
 
 

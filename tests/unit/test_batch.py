@@ -21,7 +21,7 @@ def event(id: str, **attributes: Any) -> Event:
 
 
 def plan(events: list[Event], known: Known = NOTHING) -> Plan:
-    return plan_batch(events, known, NOW)
+    return plan_batch(events, known, NOW, {(event.source, event.id): event.to_json() for event in events})
 
 
 def test_positions_follow_the_last_one_in_the_order_of_arrival() -> None:

@@ -154,8 +154,9 @@ class Pipeline(RuleBasedStateMachine):
     def plan(self, which: int) -> None:
         writer = self.writers[which]
         if writer.batch and writer.plan is None and not writer.done:
-            events = sort_arrivals(writer.batch, 10_000).events
-            writer.plan = plan_batch(events, self.log.known(events, writer.last), NOW)
+            found = sort_arrivals(writer.batch, 10_000)
+            known = self.log.known(found.events, writer.last)
+            writer.plan = plan_batch(found.events, known, NOW, found.bodies)
 
     @rule(which=st.integers(0, 1), outcome_is_known=st.booleans(), takes_effect=st.booleans())
     def append(self, which: int, outcome_is_known: bool, takes_effect: bool) -> None:
