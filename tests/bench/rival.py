@@ -1,26 +1,32 @@
-"""The same stream by other means, as a process: `python -m tests.bench.rival bare|starlette PORT`.
+"""The same stream by other means, as a process: `python -m tests.bench.rival bare|starlette PORT USERS`.
 
 Both take the entries that the edge takes, from one queue on the same RabbitMQ, and send the same
-frames to everybody who asks. Neither signs in, resumes, bounds, cuts or drains: they are what the
-edge's frames cost at the least, and what they would cost the usual way.
+frames to the same users, u0 and on. Neither verifies a session, resumes, bounds, cuts or drains: they
+are what the edge's frames cost at the least, and what they would cost the usual way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from itertools import chain
+from typing import Any, Generic, TypeVar, cast
 
 import uvloop
 
 from services.edge import frames
 from shared.model.entry import Entry
 from shared.model.settings import Settings
-from shared.model.tags import EVERYONE
+from shared.model.tags import EVERYONE, user_tag
 from shared.rabbit.broker import open_broker
+
+Stream = TypeVar("Stream")
 
 READY = "ready"
 BACKLOG = 4096
@@ -36,12 +42,36 @@ def cursor(position: int) -> str:
     return f"0123456789ab.{position}"
 
 
+def user_of(cookie: str) -> str:
+    """Who a session cookie is of, believed as it stands."""
+    payload = cookie.partition("=")[2].split(".")[1]
+    return str(json.loads(base64.urlsafe_b64decode(payload + "=="))["sub"])
+
+
+class Audience(Generic[Stream]):
+    """Who is there, by user."""
+
+    def __init__(self) -> None:
+        self._of: defaultdict[str, set[Stream]] = defaultdict(set)
+
+    def add(self, user: str, stream: Stream) -> None:
+        self._of[EVERYONE].add(stream)
+        self._of[user_tag(user)].add(stream)
+
+    def discard(self, user: str, stream: Stream) -> None:
+        self._of[EVERYONE].discard(stream)
+        self._of[user_tag(user)].discard(stream)
+
+    def of(self, entry: Entry) -> Iterator[Stream]:
+        return chain.from_iterable(self._of.get(tag, ()) for tag in entry.audience)
+
+
 @asynccontextmanager
-async def feed(on_entry: Callable[[Entry], None]) -> AsyncIterator[None]:
-    """Calls `on_entry` for everything to everyone, as one edge would receive it."""
+async def feed(on_entry: Callable[[Entry], None], users: int) -> AsyncIterator[None]:
+    """Calls `on_entry` for everything to everyone and to the users, as one edge would receive it."""
     async with open_broker(Settings.load()) as broker:
         opened = await broker.open_feed(on_entry, lambda reason: sys.exit(f"the feed was lost: {reason}"))
-        await opened.bind([EVERYONE])
+        await opened.bind([EVERYONE, *(user_tag(f"u{number}") for number in range(users))])
         yield
         await opened.close()
 
@@ -52,8 +82,9 @@ async def feed(on_entry: Callable[[Entry], None]) -> AsyncIterator[None]:
 class BareStream(asyncio.Protocol):
     """One response that never ends."""
 
-    def __init__(self, streams: set[BareStream]) -> None:
-        self._streams = streams
+    def __init__(self, audience: Audience[BareStream]) -> None:
+        self._audience = audience
+        self._user = ""
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -62,30 +93,33 @@ class BareStream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        if self._received.endswith(b"\r\n\r\n"):
-            greeting = frames.retry(RETRY_MS) + frames.connected(cursor(0), {})
-            self.transport.write(HEAD + chunk(greeting))
-            self._streams.add(self)
+        if not self._received.endswith(b"\r\n\r\n"):
+            return
+        [cookie] = [line for line in self._received.decode().split("\r\n") if line.startswith("Cookie: ")]
+        self._user, self._received = user_of(cookie), b""
+        greeting = frames.retry(RETRY_MS) + frames.connected(cursor(0), {})
+        self.transport.write(HEAD + chunk(greeting))
+        self._audience.add(self._user, self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._streams.discard(self)
+        self._audience.discard(self._user, self)
 
 
 def chunk(body: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(body), body)
 
 
-async def bare(port: int) -> None:
-    streams: set[BareStream] = set()
+async def bare(port: int, users: int) -> None:
+    audience: Audience[BareStream] = Audience()
 
     def send(entry: Entry) -> None:
         written = chunk(frames.frame(entry.type, entry.event, cursor(entry.position)))
-        for stream in streams:
+        for stream in audience.of(entry):
             stream.transport.write(written)
 
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: BareStream(streams), "127.0.0.1", port, backlog=BACKLOG)
-    async with feed(send), server:
+    server = await loop.create_server(lambda: BareStream(audience), "127.0.0.1", port, backlog=BACKLOG)
+    async with feed(send, users), server:
         print(READY, flush=True)
         await server.serve_forever()
 
@@ -93,22 +127,22 @@ async def bare(port: int) -> None:
 # Starlette with sse-starlette on uvicorn, as their documentation shows it: a generator and a queue a client.
 
 
-async def starlette(port: int) -> None:
+async def starlette(port: int, users: int) -> None:
     import uvicorn
     from sse_starlette import EventSourceResponse, ServerSentEvent
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.routing import Route
 
-    queues: set[asyncio.Queue[Entry]] = set()
+    audience: Audience[asyncio.Queue[Entry]] = Audience()
 
     def send(entry: Entry) -> None:
-        for queue in queues:
+        for queue in audience.of(entry):
             queue.put_nowait(entry)
 
-    async def stream() -> AsyncIterator[Any]:
+    async def stream(user: str) -> AsyncIterator[Any]:
         queue: asyncio.Queue[Entry] = asyncio.Queue()
-        queues.add(queue)
+        audience.add(user, queue)
         try:
             yield ServerSentEvent(retry=RETRY_MS, sep="\n")
             yield ServerSentEvent("{}", event="connected", id=cursor(0), sep="\n")
@@ -117,14 +151,14 @@ async def starlette(port: int) -> None:
                 data = entry.event.decode()
                 yield ServerSentEvent(data, event=entry.type, id=cursor(entry.position), sep="\n")
         finally:
-            queues.discard(queue)
+            audience.discard(user, queue)
 
     async def events(request: Request) -> EventSourceResponse:
-        return EventSourceResponse(stream(), sep="\n")
+        return EventSourceResponse(stream(user_of(request.headers["Cookie"])), sep="\n")
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with feed(send):
+        async with feed(send, users):
             # The socket listens already: who connects from now on is served.
             print(READY, flush=True)
             yield
@@ -136,4 +170,4 @@ async def starlette(port: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run({"bare": bare, "starlette": starlette}[sys.argv[1]](int(sys.argv[2])))
+    uvloop.run({"bare": bare, "starlette": starlette}[sys.argv[1]](*map(int, sys.argv[2:])))

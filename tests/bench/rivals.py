@@ -7,13 +7,13 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from infra.local.servers import free_port
-from shared.model.tags import EVERYONE
+from shared.model.tags import EVERYONE, user_tag
 from shared.ports.broker import Broker
 from shared.wiring import open_backends
 from tests.bench import samples
@@ -42,36 +42,50 @@ class Server:
 
 @dataclass(slots=True)
 class Traffic:
-    """Entries to everyone, through one server to all its streams."""
+    """Entries through one server to all its streams."""
 
     broker: Broker
     streams: Streams
     pid: int
     open_streams: int
     position: int = 0
+    received: int = 0
+    """Frames that each stream must have by now."""
 
-    async def frames_per_s(self, events: int) -> float:
-        """From before the delivery of so many events at once until the last frame has come."""
-        frames = events * self.open_streams
+    async def to_everyone(self, events: int) -> float:
+        """Frames a second, from before the delivery of so many events at once until the last frame has come."""
+        return await self._sent([EVERYONE] * events, events)
+
+    async def to_each(self, events: int) -> float:
+        """The same with so many events of their own for each user, in turn."""
+        users = [user_tag(f"u{number}") for number in range(self.open_streams)]
+        return await self._sent(users * events, events)
+
+    async def _sent(self, audiences: Sequence[str], each: int) -> float:
+        frames = each * self.open_streams
         await self.streams.expect(frames)
-        entries = [samples.entry(self.position + number, EVERYONE) for number in range(1, events + 1)]
-        self.position += events
+        entries = [samples.entry(self.position + number, to) for number, to in enumerate(audiences, start=1)]
+        self.position += len(entries)
+        self.received += each
         began = time.monotonic()
         await self.broker.deliver(entries)
         rate = frames / ((await self.streams.arrived()).last - began)
-        await self.streams.check_each(self.position)
+        await self.streams.check_each(self.received)
         return rate
 
-    async def measured(self, events: int, burst: int) -> Sample:
+    async def measured(self, events: int, burst: int, own: int) -> Sample:
         for _ in range(WARM_UP_EVENTS):
-            await self.frames_per_s(1)
+            await self.to_everyone(1)
         used_s = cpu_s(self.pid)
-        one_by_one = statistics.median([await self.frames_per_s(1) for _ in range(events)])
-        used_s = cpu_s(self.pid) - used_s
+        one_by_one = statistics.median([await self.to_everyone(1) for _ in range(events)])
+        one_by_one_s, used_s = cpu_s(self.pid) - used_s, cpu_s(self.pid)
+        to_each = await self.to_each(own)
         return {
             "": one_by_one,
-            ", processor": used_s / (events * self.open_streams) * 1_000_000,
-            ", burst": await self.frames_per_s(burst),
+            ", processor": one_by_one_s / (events * self.open_streams) * 1_000_000,
+            ", own": to_each,
+            ", own, processor": (cpu_s(self.pid) - used_s) / (own * self.open_streams) * 1_000_000,
+            ", burst": await self.to_everyone(burst),
         }
 
 
@@ -89,7 +103,7 @@ async def _measured(stage: Stage, name: str, open_streams: int) -> Sample:
     installation = stage.installation(routing=name if name in EDGES else "edge-queue", connects_per_address_per_s=1e6)
     async with (
         open_backends(installation.settings) as backends,
-        _server(installation, name) as server,
+        _server(installation, name, open_streams) as server,
         Streams.clients() as warm_up,
         Streams.clients() as streams,
     ):
@@ -106,24 +120,26 @@ async def _measured(stage: Stage, name: str, open_streams: int) -> Sample:
         return {**speeds, ", connects": connects_per_s, ", memory": memory_kib}
 
 
-def _sizes(stage: Stage, open_streams: int) -> tuple[int, int]:
-    """(events one by one, events at once): as many frames whatever the number of streams."""
-    return max(5, stage.size(30_000, 10_000) // open_streams), max(5, stage.size(50_000, 20_000) // open_streams)
+def _sizes(stage: Stage, open_streams: int) -> tuple[int, int, int]:
+    """Events (one by one, at once, of each user's own): as many frames whatever the number of streams."""
+    one_by_one, burst, own = stage.size(30_000, 10_000), stage.size(50_000, 20_000), stage.size(20_000, 10_000)
+    return max(5, one_by_one // open_streams), max(5, burst // open_streams), max(2, own // open_streams)
 
 
 def _ratios(sample: Sample) -> dict[str, float]:
-    usual = {figure: sample[f"starlette{figure}"] for figure in ("", ", burst", ", memory")}
+    usual = {figure: sample[f"starlette{figure}"] for figure in ("", ", own", ", burst", ", memory")}
     ratios: dict[str, float] = {}
     for edge in EDGES:
         ratios[f"{edge} : starlette, frames/s"] = sample[edge] / usual[""]
+        ratios[f"{edge} : starlette, own"] = sample[f"{edge}, own"] / usual[", own"]
         ratios[f"{edge} : starlette, burst"] = sample[f"{edge}, burst"] / usual[", burst"]
         ratios[f"starlette : {edge}, memory"] = usual[", memory"] / sample[f"{edge}, memory"]
         ratios[f"{edge} : bare, frames/s"] = sample[edge] / sample["bare"]
     return ratios
 
 
-def _server(installation: Installation, name: str) -> AbstractAsyncContextManager[Server]:
-    return _edge(installation) if name in EDGES else _rival(installation, name)
+def _server(installation: Installation, name: str, users: int) -> AbstractAsyncContextManager[Server]:
+    return _edge(installation) if name in EDGES else _rival(installation, name, users)
 
 
 @asynccontextmanager
@@ -133,7 +149,7 @@ async def _edge(installation: Installation) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def _rival(installation: Installation, kind: str) -> AsyncIterator[Server]:
+async def _rival(installation: Installation, kind: str, users: int) -> AsyncIterator[Server]:
     port = free_port()
     child = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -141,6 +157,7 @@ async def _rival(installation: Installation, kind: str) -> AsyncIterator[Server]
         "tests.bench.rival",
         kind,
         str(port),
+        str(users),
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
         env=os.environ | installation.env,
@@ -171,6 +188,8 @@ def _figures() -> tuple[Figure, ...]:
         for figure, unit in (
             ("", "frames/s"),
             (", processor", "µs/frame"),
+            (", own", "frames/s"),
+            (", own, processor", "µs/frame"),
             (", burst", "frames/s"),
             (", connects", "1/s"),
             (", memory", "KiB"),
@@ -180,6 +199,7 @@ def _figures() -> tuple[Figure, ...]:
     for edge in EDGES:
         ratios += [
             Figure(f"{edge} : starlette, frames/s", "times", at_least(1)),
+            Figure(f"{edge} : starlette, own", "times", at_least(1)),
             Figure(f"{edge} : starlette, burst", "times", at_least(1)),
             Figure(f"starlette : {edge}, memory", "times", at_least(1)),
             Figure(f"{edge} : bare, frames/s", "times"),
@@ -189,8 +209,8 @@ def _figures() -> tuple[Figure, ...]:
 
 def _benchmark(open_streams: int) -> Benchmark:
     about = (
-        f"events to {open_streams:,} open streams, beside sse-starlette on uvicorn and a bare protocol: one by one, "
-        "then at once; memory a stream"
+        f"{open_streams:,} open streams, beside sse-starlette on uvicorn and a bare protocol: events to everyone "
+        "one by one and at once (burst), events of each user's own; memory a stream"
     )
     return Benchmark(f"rivals-{open_streams}", about, _figures(), partial(runs, open_streams=open_streams))
 
