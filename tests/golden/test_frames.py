@@ -22,5 +22,5 @@ def test_every_file_has_its_case() -> None:
     assert {path.stem for path in FOLDER.glob("*.sse")} == STREAMS.keys()
 
 
-def test_the_long_line_is_one_line_of_a_mebibyte() -> None:
+def test_the_long_line_is_one_line_of_nearly_a_megabyte() -> None:
     assert max(map(len, golden_bytes("long-line").split(b"\n"))) >= LONG_LINE_BYTES

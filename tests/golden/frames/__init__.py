@@ -14,7 +14,7 @@ from services.edge import frames
 from services.edge.frames import CloseReason, ResetReason
 
 FOLDER = Path(__file__).parent
-LONG_LINE_BYTES = 1024 * 1024
+LONG_LINE_BYTES = 900_000
 
 
 @dataclass(frozen=True, slots=True)
