@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from services import _certify
 from services.cli import commands
+from services.commands import certification
 from shared.conformance import LogMaker
 from shared.conformance.broker import it_answers
 from shared.conformance.event_log import a_new_log_is_empty
@@ -22,9 +22,9 @@ async def a_promise_nobody_keeps(make: LogMaker) -> None:
 
 @pytest.fixture(autouse=True)
 def few_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_certify, "EVENT_LOG_CHECKS", (a_new_log_is_empty,))
-    monkeypatch.setattr(_certify, "BROKER_CHECKS", (it_answers,))
-    monkeypatch.setattr(_certify, "SESSION_STORE_CHECKS", (a_new_store_is_empty,))
+    monkeypatch.setattr(certification, "EVENT_LOG_CHECKS", (a_new_log_is_empty,))
+    monkeypatch.setattr(certification, "BROKER_CHECKS", (it_answers,))
+    monkeypatch.setattr(certification, "SESSION_STORE_CHECKS", (a_new_store_is_empty,))
 
 
 def certify(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -43,7 +43,7 @@ def test_a_deployment_that_keeps_its_promises(tmp_path: Path) -> None:
 def test_a_broken_promise_is_named_and_the_others_are_still_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_certify, "EVENT_LOG_CHECKS", (a_promise_nobody_keeps,))
+    monkeypatch.setattr(certification, "EVENT_LOG_CHECKS", (a_promise_nobody_keeps,))
     status, output = certify(tmp_path, "--json")
     report = json.loads(output)
     assert status == 1

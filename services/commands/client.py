@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from httpx_sse import ServerSentEvent, SSEError, connect_sse
 
-from services._commands import Failed, fail
+from services.commands.group import Failed, fail
 from shared.model.errors import InvalidInput
 
 PUBLISH_TIMEOUT_S = 15.0

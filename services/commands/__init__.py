@@ -1,0 +1,1 @@
+"""What `carillon` can do: a module for each command, and what they share."""

@@ -1,0 +1,43 @@
+"""Options that several commands have, and what they stand for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from shared.model.settings import Settings
+from shared.ports.event_log import EventLog
+
+Result = TypeVar("Result")
+
+DEFAULT_DATA_DIR = Path(".carillon")
+DEFAULT_DEV_PORT = 8080
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_DEV_PORT}"
+
+url_option = click.option(
+    "--url", envvar="CARILLON_URL", default=DEFAULT_URL, show_default=True, help="Where Carillon is."
+)
+data_option = click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of carillon dev."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="For scripts: JSON.")
+
+
+def with_log(data: Path | None, use: Callable[[EventLog], Awaitable[Result]]) -> Result:
+    """Opens the log that --data or the settings name, and returns what `use` makes of it."""
+    from shared.wiring.log_only import open_log
+
+    async def look() -> Result:
+        async with open_log(Settings.load(**overrides(data))) as event_log:
+            return await use(event_log)
+
+    return asyncio.run(look())
+
+
+def overrides(data: Path | None) -> dict[str, object]:
+    """The settings that --data stands for."""
+    return {} if data is None else {"backends": "embedded", "data_dir": data}
