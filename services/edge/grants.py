@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
-from functools import lru_cache
 
 from shared.model.errors import InvalidInput
+from shared.model.patterns import is_pattern, matcher
 from shared.model.tags import checked_tag
 
-WILDCARD = "*"
 TOPIC = "topic:"
 
 # Bindings of one connection; a page that follows more topics than this follows a wider one.
@@ -24,14 +22,9 @@ class NotGranted(InvalidInput):
     reason = "not-granted"
 
 
-def is_pattern(tag: str) -> bool:
-    """Whether a granted tag stands for many, such as `topic:builds/*`. Patterns are asked for, never bound."""
-    return WILDCARD in tag
-
-
 def is_granted(tag: str, grants: Iterable[str]) -> bool:
     """Whether one of the grants, exact or a pattern, covers the tag."""
-    return any(_matcher(grant).fullmatch(tag) for grant in grants)
+    return any(matcher(grant).fullmatch(tag) for grant in grants)
 
 
 def connection_tags(own: Collection[str], grants: Collection[str], asked: Collection[str] | None) -> frozenset[str]:
@@ -77,23 +70,7 @@ class TypeFilter:
                     "types", f"{pattern[:40]!r}… is too long", f"use at most {MAX_PATTERN_CHARS} characters"
                 )
         self._exact = frozenset(pattern for pattern in patterns if not is_pattern(pattern))
-        self._patterns = tuple(_matcher(pattern) for pattern in patterns if is_pattern(pattern))
+        self._patterns = tuple(matcher(pattern) for pattern in patterns if is_pattern(pattern))
 
     def wants(self, type_: str) -> bool:
         return type_ in self._exact or any(pattern.fullmatch(type_) for pattern in self._patterns)
-
-
-@lru_cache(maxsize=4096)
-def _matcher(pattern: str) -> re.Pattern[str]:
-    """`*` stands for any text, also none; the rest for itself.
-
-    Runs of `*` are one, and each is lazy up to the literal that follows, so that no pattern takes
-    longer than its length times that of the text.
-    """
-    parts = re.split(r"\*+", pattern)
-    first, *rest = map(re.escape, parts)
-    if not rest:
-        return re.compile(first)
-    *middle, last = rest
-    # Atomic groups (Python 3.11) forbid backtracking into an earlier `*`: the leftmost match is enough.
-    return re.compile(first + "".join(f"(?>.*?{part})" for part in middle) + ".*" + last, re.DOTALL)
