@@ -17,8 +17,8 @@ from services.dev.greeting import greeting, prove, sign_in
 from services.dev.secret import folder_secret
 from services.edge.service import blueprints as edge_blueprints
 from services.edge.service import open_edge
-from services.ingest.service import PRODUCERS_SETTING
-from services.ingest.service import blueprint as ingest_blueprint
+from services.ingest.producers import PRODUCERS_SETTING, Producers
+from services.ingest.service import open_ingest
 from services.persister.service import persist
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
@@ -47,6 +47,7 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
         open_backends(settings) as backends,
         _persisting(settings, backends, stopping),
         open_edge(settings, backends, stopping) as edge,
+        open_ingest(settings, backends, _producers(settings)) as doors,
     ):
         app = make_app(
             "dev",
@@ -55,7 +56,7 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
             # Before ingest, whose `POST /v1/events` has the address, too: of two that answer its
             # OPTIONS the first does, and browsers ask that whether other sites' pages may stream.
             *edge_blueprints(edge, settings),
-            ingest_blueprint(backends.broker, backends.event_log, settings, _producers(settings)),
+            *doors,
             console_blueprint(backends.broker, backends.event_log),
             probes={"broker": backends.broker.ping, "log": backends.event_log.head},
         )
@@ -105,8 +106,9 @@ def _secret(data_dir: Path, *, memory: bool) -> str:
         return secrets.token_hex(32)
 
 
-def _producers(settings: Settings) -> ApiKeys:
-    return ApiKeys(settings.producers() | {DEMO_KEY: DEMO_KEY}, PRODUCERS_SETTING, loopback_only={DEMO_KEY})
+def _producers(settings: Settings) -> Producers:
+    keys = settings.producers() | {DEMO_KEY: DEMO_KEY}
+    return Producers(ApiKeys(keys, PRODUCERS_SETTING, loopback_only={DEMO_KEY}))
 
 
 def _dev_settings(settings: Settings, secret: str, data_dir: Path | None) -> Settings:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from services.ingest.lookup import PositionLookup
-from shared.model.errors import CarillonError, EventTooLarge, InvalidEvent
+from shared.model.errors import CarillonError, EventTooLarge
 from shared.model.event import Event
-from shared.model.tags import CONTROL
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
 from shared.telemetry import tracing
@@ -42,7 +41,6 @@ class Publisher:
 
         After `Unavailable` the event may have been stored: publish it again, and it is in the log once.
         """
-        _refuse_control(event)
         position = await self._lookup.position((event.source, event.id))
         if position is not None:
             return await self._receipt_of_duplicate(event, position)
@@ -84,14 +82,6 @@ class Publisher:
         if size_bytes > self._max_event_bytes:
             problem = f"the event is {size_bytes} bytes as JSON with its trace context"
             raise EventTooLarge("body", problem, f"send at most {self._max_event_bytes}, or a link to the rest")
-
-
-def _refuse_control(event: Event) -> None:
-    """Control tags reach the edges themselves: a producer could sign users out with them."""
-    if control := [tag for tag in event.tags if tag.startswith(f"{CONTROL}:")]:
-        raise InvalidEvent(
-            "audience", f"{control[0]!r} is for Carillon's own events", "address users, topics or everyone"
-        )
 
 
 def with_creation_context(event: Event, span: Span) -> Event:

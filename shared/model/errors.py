@@ -5,6 +5,8 @@ An adapter translates its driver's errors into these once; services never see a 
 
 from __future__ import annotations
 
+import math
+
 
 class CarillonError(Exception):
     """The root of all errors that Carillon raises on purpose."""
@@ -46,10 +48,39 @@ class VersionConflict(InvalidEvent):
     reason = "version-conflict"
 
 
+class IdentityConflict(InvalidEvent):
+    """An event of the same source and id has other content."""
+
+    reason = "identity-conflict"
+
+
+class OutOfScope(InvalidEvent):
+    """The producer may not publish this."""
+
+    reason = "out-of-scope"
+
+
 class InvalidCursor(InvalidInput):
     """The text is not a cursor."""
 
     reason = "invalid-cursor"
+
+
+class RateLimited(CarillonError):
+    """Whoever asks does so too often.
+
+    Args:
+        what: the limit, in words for the client.
+        retry_after_s: when it is worth to try again.
+    """
+
+    def __init__(self, what: str, retry_after_s: float) -> None:
+        super().__init__(what)
+        self.what, self.retry_after_s = what, max(1, math.ceil(retry_after_s))
+
+
+class Busy(CarillonError):
+    """This process has as much under way as it takes on; the same call may succeed in a moment."""
 
 
 class Unavailable(CarillonError):

@@ -14,7 +14,15 @@ from typing import Any
 from quart import Quart, Response
 from werkzeug.exceptions import HTTPException
 
-from shared.model.errors import EventTooLarge, InvalidInput, Unavailable
+from shared.model.errors import (
+    Busy,
+    EventTooLarge,
+    IdentityConflict,
+    InvalidInput,
+    OutOfScope,
+    RateLimited,
+    Unavailable,
+)
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -70,9 +78,15 @@ def status_of(error: BaseException) -> int:
             return error.status
         case EventTooLarge():
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        case IdentityConflict():
+            return HTTPStatus.CONFLICT
+        case OutOfScope():
+            return HTTPStatus.FORBIDDEN
         case InvalidInput():
             return HTTPStatus.BAD_REQUEST
-        case Unavailable():
+        case RateLimited():
+            return HTTPStatus.TOO_MANY_REQUESTS
+        case Busy() | Unavailable():
             return HTTPStatus.SERVICE_UNAVAILABLE
         case HTTPException():
             return error.code or HTTPStatus.INTERNAL_SERVER_ERROR
@@ -94,6 +108,12 @@ def problem_of(error: Exception) -> Response:
             detail = f"the {error.backend} does not answer now"
             retry = {"Retry-After": str(RETRY_AFTER_S)}
             return problem(status, title, detail, fix="send the same request again later", headers=retry)
+        case Busy():
+            retry = {"Retry-After": str(RETRY_AFTER_S)}
+            return problem(status, title, str(error), fix="send the same request again later", headers=retry)
+        case RateLimited():
+            retry = {"Retry-After": str(error.retry_after_s)}
+            return problem(status, title, error.what, fix="wait as Retry-After says", headers=retry)
         case HTTPException():
             return problem(status, title, error.description or title, headers=_own_headers(error))
         case _:
@@ -113,7 +133,7 @@ def register_problems(app: Quart) -> None:
         _log.error("unexpected error in %s", app.name, exc_info=error)
         return problem_of(error)
 
-    for known in (Refusal, InvalidInput, Unavailable):
+    for known in (Refusal, InvalidInput, Unavailable, Busy, RateLimited):
         app.register_error_handler(known, answer)
     app.register_error_handler(HTTPException, answer_http)
     app.register_error_handler(Exception, answer_unknown)

@@ -22,7 +22,7 @@ from services.edge.edge import Edge
 from services.edge.selection import Selection
 from services.edge.service import blueprints as edge_blueprints
 from services.edge.sessions import Session
-from services.ingest.service import blueprint as ingest_blueprint
+from services.ingest.service import open_ingest
 from services.persister.service import persist
 from shared.model.entry import Entry
 from shared.model.settings import Settings
@@ -63,12 +63,12 @@ def settings(request: pytest.FixtureRequest) -> Settings:
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[tuple[Backends, Any, Edge]]:
-    async with open_backends(settings) as backends:
+    async with open_backends(settings) as backends, open_ingest(settings, backends) as doors:
         edge = Edge(settings, backends)
         app = make_app(
             "test",
             settings,
-            ingest_blueprint(backends.broker, backends.event_log, settings),
+            *doors,
             *edge_blueprints(edge, settings),
             probes={},
         )

@@ -16,10 +16,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from quart import Quart
 
-from services.ingest import routes
+from services.ingest import reception, routes
 from services.ingest.lookup import PositionLookup
+from services.ingest.producers import Producers
 from services.ingest.publisher import Publisher
-from services.ingest.service import blueprint
+from services.ingest.reception import Reception
 from shared.embedded import open_embedded
 from shared.model.entry import Entry, Identity
 from shared.model.errors import BrokerUnavailable, EventTooLarge, LogUnavailable
@@ -82,14 +83,9 @@ class Backends:
         await self.event_log.append(fence, [entry])
 
     def app(self, max_event_bytes: int = 4096) -> Quart:
-        settings = Settings(max_event_bytes=max_event_bytes)
-        ports = cast(Broker, self), cast(EventLog, self)
-        return make_app(
-            "ingest",
-            settings,
-            blueprint(*ports, settings, ApiKeys({"shop": "key"}, "CARILLON_PRODUCER_KEYS")),
-            probes={},
-        )
+        producers = Producers(ApiKeys({"shop": "key"}, "CARILLON_PRODUCER_KEYS"))
+        door = routes.blueprint(Reception(self.publisher(max_event_bytes)), producers, max_event_bytes)
+        return make_app("ingest", Settings(), door, probes={})
 
     def publisher(self, max_event_bytes: int = 4096) -> Publisher:
         return Publisher(cast(Broker, self), cast(EventLog, self), max_event_bytes)
@@ -256,7 +252,7 @@ async def test_an_event_that_grows_over_the_limit_is_refused_here_and_not_by_the
 async def test_over_the_bound_publishes_are_refused_at_once(
     backends: Backends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "MAX_PUBLISHES_IN_FLIGHT", 2)
+    monkeypatch.setattr(reception, "MAX_PUBLISHES_IN_FLIGHT", 2)
     backends.broker_may_confirm.clear()
     client = backends.app().test_client()
 

@@ -1,0 +1,62 @@
+"""What all doors of ingest have in common: the span of a request, and who sent it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from quart import request
+
+from services.ingest.producers import Producers
+from shared.model.producer import Producer
+from shared.telemetry.tracing import context_of, is_exporting, tracer
+from shared.web.keys import is_loopback
+from shared.web.problem import status_of
+
+
+async def producer_of_request(producers: Producers) -> Producer:
+    """Who sent the current request. Raises `Refusal`, 401 or 403."""
+    return await producers.identify(request.headers.get("Authorization"), from_loopback=is_from_loopback())
+
+
+@contextmanager
+def server_span(route: str) -> Iterator[Span]:
+    """The SERVER span of the current request, with the caller's as parent; only a 5xx is its error.
+
+    Args:
+        route: its address as a template, such as `/v1/webhooks/{source}`.
+    """
+    parent = context_of(request.headers.get("traceparent"), request.headers.get("tracestate"))
+    attributes = {"http.request.method": request.method, "http.route": route, "url.path": request.path}
+    with tracer().start_as_current_span(
+        f"{request.method} {route}",
+        context=parent,
+        kind=SpanKind.SERVER,
+        attributes=attributes if is_exporting() else None,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield span
+        except Exception as error:
+            _tell_outcome(span, status_of(error), error)
+            raise
+        _tell_outcome(span, HTTPStatus.ACCEPTED)
+
+
+def is_from_loopback() -> bool:
+    """Whether the request began on this machine. A proxy or tunnel here forwards others' requests, and says so."""
+    if "Forwarded" in request.headers or "X-Forwarded-For" in request.headers:
+        return False
+    # From the scope: a header named Remote-Addr is the client's to write.
+    client = (request.scope or {}).get("client")
+    return is_loopback(client[0] if client else None)
+
+
+def _tell_outcome(span: Span, status: int, error: Exception | None = None) -> None:
+    span.set_attribute("http.response.status_code", int(status))
+    if error is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        span.set_attribute("error.type", type(error).__name__)
+        span.set_status(Status(StatusCode.ERROR))
