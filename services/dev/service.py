@@ -19,6 +19,7 @@ from services.edge.service import blueprints as edge_blueprints
 from services.edge.service import open_edge
 from services.ingest.producers import PRODUCERS_SETTING, Producers
 from services.ingest.service import open_ingest
+from services.persister.lag import Lag
 from services.persister.service import persist
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
@@ -45,7 +46,7 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
     bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with (
         open_backends(settings) as backends,
-        _persisting(settings, backends, stopping),
+        _persisting(settings, backends, stopping) as lag,
         open_edge(settings, backends, stopping) as edge,
         open_ingest(settings, backends, _producers(settings)) as doors,
     ):
@@ -58,7 +59,7 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
             *edge_blueprints(edge, settings),
             *doors,
             console_blueprint(backends.broker, backends.event_log),
-            probes={"broker": backends.broker.ping, "log": backends.event_log.head},
+            probes={"broker": backends.broker.ping, "log": backends.event_log.head, "lag": lag.probe},
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(
@@ -84,12 +85,13 @@ async def _announce(bound: asyncio.Future[int], secret: str, data_dir: Path | No
 
 
 @contextlib.asynccontextmanager
-async def _persisting(settings: Settings, backends: Backends, stopping: asyncio.Event) -> AsyncIterator[None]:
-    task = asyncio.create_task(persist(settings, backends.broker, backends.event_log), name="persister")
+async def _persisting(settings: Settings, backends: Backends, stopping: asyncio.Event) -> AsyncIterator[Lag]:
+    lag = Lag(backends.broker, backends.event_log, settings.lag_max_s)
+    task = asyncio.create_task(persist(settings, backends.broker, backends.event_log, lag), name="persister")
     # A platform without its persister only looks alive.
     task.add_done_callback(lambda _: stopping.set())
     try:
-        yield
+        yield lag
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

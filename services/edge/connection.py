@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.trace import SpanContext, SpanKind
 from quart.wrappers.response import ResponseBody
 
-from services.edge import control, frames
+from services.edge import control, frames, written
 from services.edge.compression import compressed
 from services.edge.control import control_tag
 from services.edge.frames import CloseReason, ResetReason
@@ -92,7 +92,8 @@ class Connection:
             return
         if self._closing is not None or not self._shows(entry):
             return
-        offer = self._handover.offer(entry.position, frames.unnamed(frame) if self._selection.unnamed else frame)
+        frame = frames.unnamed(frame) if self._selection.unnamed else frame
+        offer = self._handover.offer(entry.position, frame, entry)
         if offer is Offer.KEPT:
             if tracing.is_exporting():
                 self._trace(entry, replayed=False)
@@ -143,17 +144,22 @@ class Connection:
             return
         self._beat_after(self._heartbeat_s * random.uniform(0.5, 1))
         yield self._greeting
+        written.others(self._greeting.count(b"\n\n"), len(self._greeting))
         while self._closing is None:
             chunk = self._handover.take(WRITE_BYTES)
             if chunk:
+                taken = self._handover.taken
                 self._wrote_at = self._loop.time()
                 yield chunk
+                written.live(taken, len(chunk))
             elif self._expiry_due:
                 self._expiry_due = False
-                yield frames.session_expiring(int(self.session.seconds_left()))
+                yield (chunk := frames.session_expiring(int(self.session.seconds_left())))
+                written.others(1, len(chunk))
             elif self._beat_due:
                 self._beat_due = False
-                yield self._heartbeat(self._handover)
+                yield (chunk := self._heartbeat(self._handover))
+                written.heartbeat(len(chunk), is_progress=chunk is not frames.HEARTBEAT)
             elif self._handover.must_read:
                 # After the heartbeat, which a log that does not answer must not keep back.
                 async for chunk in self._backlog(self._handover):
@@ -161,7 +167,8 @@ class Connection:
                     yield chunk
             else:
                 await self._woken()
-        yield frames.closing(self._closing, self._edge.reconnect_delay_ms(self._closing))
+        yield (chunk := frames.closing(self._closing, self._edge.reconnect_delay_ms(self._closing)))
+        written.others(1, len(chunk))
 
     def end(self) -> None:
         """Gives back all that the connection holds; safe to call twice."""
@@ -181,6 +188,13 @@ class Connection:
     def closed_because(self) -> str:
         """Why the stream ended; `gone` where the client went by itself."""
         return self._closing.word if self._closing is not None else "gone"
+
+    @property
+    def state(self) -> str:
+        """`live`, `catching-up` or `closing`."""
+        if self._closing is not None:
+            return "closing"
+        return "catching-up" if self._handover is None or self._handover.behind else "live"
 
     @property
     def is_closing(self) -> bool:
@@ -218,7 +232,7 @@ class Connection:
             return
         if self._closing is not None:
             return
-        chunk: list[bytes] = []
+        due: list[tuple[Entry, bytes]] = []
         size = 0
         for entry in page.entries:
             if not self._shows(entry):
@@ -226,13 +240,15 @@ class Connection:
             if tracing.is_exporting():
                 self._trace(entry, replayed=True)
             frame = self._edge.encode(entry)
-            chunk.append(frames.unnamed(frame) if self._selection.unnamed else frame)
-            size += len(chunk[-1])
+            due.append((entry, frames.unnamed(frame) if self._selection.unnamed else frame))
+            size += len(due[-1][1])
             if size >= WRITE_BYTES:
-                yield b"".join(chunk)
-                chunk, size = [], 0
-        if chunk:
-            yield b"".join(chunk)
+                yield b"".join(frame for _, frame in due)
+                written.replayed([entry for entry, _ in due], size)
+                due, size = [], 0
+        if due:
+            yield b"".join(frame for _, frame in due)
+            written.replayed([entry for entry, _ in due], size)
         handover.end_read(page.through, at_head=page.at_head)
 
     async def _woken(self, at_most_s: float | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
@@ -13,7 +13,7 @@ from services.edge import frames
 from services.edge.connection import Connection
 from services.edge.control import Revocations, control_tag
 from services.edge.fanout import Fanout
-from services.edge.frames import CloseReason
+from services.edge.frames import CloseReason, ResetReason
 from services.edge.handover import start_after
 from services.edge.limits import Rate, TooMany
 from services.edge.presence import Presence
@@ -25,6 +25,7 @@ from shared.model.errors import LogUnavailable, Unavailable
 from shared.model.event import Event
 from shared.model.settings import Settings
 from shared.ports.sessions import SessionStore
+from shared.telemetry import metrics
 from shared.wiring import Backends
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Edge:
         self._reads = asyncio.Semaphore(CONCURRENT_READS)
         self._draining = False
         self._empty = asyncio.Event()
+        metrics.connections.told_by(self, Edge.connection_states)
 
     @property
     def connection_count(self) -> int:
@@ -83,6 +85,11 @@ class Edge:
             "feeds": len(self._fanout.scopes()),
             "tasks": len(asyncio.all_tasks()),
         }
+
+    def connection_states(self) -> dict[str, int]:
+        """How many connections are in which state."""
+        counts = Counter(connection.state for connection in (*self._all(), *self._leaving))
+        return {state: counts[state] for state in ("live", "catching-up", "closing")}
 
     # Connections.
 
@@ -108,6 +115,7 @@ class Edge:
             connection.end()
             raise
         self.presence.opened(connection)
+        _count_opened(selection, reset)
         if self._draining:
             connection.close(CloseReason.DRAIN)
         return connection
@@ -136,6 +144,7 @@ class Edge:
         self._fanout.leave(self._scope_of(connection.session), connection)
         if connection.has_begun:
             self.presence.closed(connection)
+            metrics.streams_closed.labels(connection.closed_because).inc()
         return True
 
     async def drain(self) -> None:
@@ -254,3 +263,10 @@ class Edge:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("%s failed", task.get_name(), exc_info=error)
+
+
+def _count_opened(selection: Selection, reset: ResetReason | None) -> None:
+    start = "new" if selection.cursor is None else "resumed" if reset is None else "reset"
+    metrics.streams_opened.labels(start).inc()
+    if reset is not None:
+        metrics.stream_resets.labels(reset.value).inc()

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from shared.model.entry import Entry
 from shared.model.errors import BrokerUnavailable
 from shared.ports.broker import Broker, Feed
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +156,7 @@ class Scope:
         if self._feed is not feed:
             return
         self._feed = None
+        metrics.feeds_lost.inc()
         self._tell_lost(reason)
         for listener in self._listeners:
             listener.interrupted()

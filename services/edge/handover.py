@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
+from typing import Any
 
 from services.edge.frames import ResetReason
 from shared.model.cursor import Cursor
@@ -32,29 +33,35 @@ class Handover:
     """Holds the live frames of one connection until they are due, within bounds."""
 
     __slots__ = ("_bound", "_bytes", "_frames", "_incomplete", "_last", "_max_bytes", "_max_frames",
-                 "_passed", "_read_is_due", "behind", "sent")  # fmt: skip
+                 "_passed", "_read_is_due", "behind", "sent", "taken")  # fmt: skip
 
     def __init__(self, after: int, max_frames: int, max_bytes: int, *, behind: bool) -> None:
         self.sent = after
         """Everything at or below has been handed to the client, or does not concern it."""
         self.behind = behind
         """Whether the log must be read before a live frame may be sent."""
+        self.taken: list[Any] = []
+        """What was offered as marks of the frames that the last `take` returned."""
         self._max_frames, self._max_bytes = max_frames, max_bytes
-        self._frames: deque[tuple[int, bytes]] = deque()
+        self._frames: deque[tuple[int, bytes, Any]] = deque()
         self._bytes = 0
         self._last = self._passed = after
         self._bound = True
         self._incomplete = False
         self._read_is_due = behind
 
-    def offer(self, position: int, frame: bytes) -> Offer:
-        """Takes a live frame. Positions at or below the last one are repeats of the dispatch."""
+    def offer(self, position: int, frame: bytes, mark: Any = None) -> Offer:
+        """Takes a live frame. Positions at or below the last one are repeats of the dispatch.
+
+        Args:
+            mark: what its owner wants to find in `taken` once the frame is due.
+        """
         if position <= self._last or position <= self.sent:
             return Offer.DROPPED
         if len(self._frames) >= self._max_frames or self._bytes + len(frame) > self._max_bytes:
             return self._overflow()
         self._last = position
-        self._frames.append((position, frame))
+        self._frames.append((position, frame, mark))
         self._bytes += len(frame)
         return Offer.KEPT
 
@@ -105,10 +112,11 @@ class Handover:
         """The live frames that are due, joined, up to about `max_bytes`; empty while behind."""
         if self.behind or not self._frames:
             return b""
-        due, size = [], 0
+        due, size, self.taken = [], 0, []
         while self._frames and size < max_bytes:
-            self.sent, frame = self._frames.popleft()
+            self.sent, frame, mark = self._frames.popleft()
             due.append(frame)
+            self.taken.append(mark)
             size += len(frame)
         self._bytes -= size
         return b"".join(due)

@@ -43,6 +43,7 @@ def document() -> Json:
             "/v1/connections/counts": {"get": _count_connections()},
             "/healthz": {"get": _healthz()},
             "/readyz": {"get": _readyz()},
+            "/metrics": {"get": _metrics()},
             PATH: {"get": _this()},
         },
         "components": {"schemas": _schemas(), "securitySchemes": _security_schemes()},
@@ -167,8 +168,17 @@ def _healthz() -> Json:
 
 
 def _readyz() -> Json:
-    answers = {"200": _json("It is ready", "Readiness"), "503": _json("A backend is away", "Readiness")}
-    return _operation("ready", "Whether broker and log answer; send no traffic when this fails", answers)
+    answers = {"200": _json("It is ready", "Readiness"), "503": _json("It cannot do its job", "Readiness")}
+    return _operation("ready", "Whether it can do its job; send no traffic when this fails", answers)
+
+
+def _metrics() -> Json:
+    page = {"schema": TEXT}
+    answer = {
+        "description": "Prometheus' own format, or OpenMetrics where that is asked for",
+        "content": {"text/plain": page, "application/openmetrics-text": page},
+    }
+    return _operation("metrics", "Counters, gauges and histograms of this process", {"200": answer})
 
 
 def _this() -> Json:
@@ -177,8 +187,8 @@ def _this() -> Json:
 
 
 def _schemas() -> Json:
-    finding = {"type": "object", "additionalProperties": TEXT, "description": "`ok`, or why not, by backend"}
-    readiness: Json = {"status": {"enum": ["ok", "unavailable"]}, "checks": finding}
+    finding = {"type": "object", "additionalProperties": TEXT, "description": "`ok`, or why not, by what was asked"}
+    readiness: Json = {"status": {"enum": ["ok", "degraded", "unavailable"]}, "checks": finding}
     return {
         "Problem": _object(
             {

@@ -12,7 +12,7 @@ from shared.model.errors import CarillonError, EventTooLarge
 from shared.model.event import Event
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
-from shared.telemetry import tracing
+from shared.telemetry import metrics, tracing
 from shared.telemetry.tracing import headers_of, is_exporting, link_to, tracer
 
 
@@ -43,6 +43,7 @@ class Publisher:
         """
         position = await self._lookup.position((event.source, event.id))
         if position is not None:
+            metrics.events_duplicate.labels("ingest").inc()
             return await self._receipt_of_duplicate(event, position)
         with self._producer_span(event) as span:
             try:
@@ -52,6 +53,7 @@ class Publisher:
             except CarillonError as failed:
                 span.set_status(Status(StatusCode.ERROR, str(failed)))
                 raise
+        metrics.events_accepted.inc()
         return Receipt(created.source, created.id, False, created.traceparent)
 
     async def _receipt_of_duplicate(self, event: Event, position: int) -> Receipt:

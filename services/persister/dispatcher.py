@@ -7,13 +7,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanKind
 
 from services.persister.writer import pause_s
 from shared.model.errors import FenceLost, Unavailable
-from shared.telemetry import tracing
+from shared.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
     from services.persister.tenure import Tenure
@@ -74,6 +75,7 @@ class Dispatcher:
 
     async def _deliver(self, entries: Sequence[Entry]) -> None:
         await self._broker.deliver(entries)
+        _count(entries)
         if tracing.is_exporting():
             for entry in entries:
                 _trace_dispatch(entry)
@@ -82,6 +84,13 @@ class Dispatcher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(at_most_s):
                 await self._tenure.appended.wait()
+
+
+def _count(entries: Sequence[Entry]) -> None:
+    metrics.events_dispatched.inc(len(entries))
+    now = datetime.now(UTC)
+    for entry in entries:
+        metrics.dispatch_seconds.observe((now - entry.appended_at).total_seconds())
 
 
 def _trace_dispatch(entry: Entry) -> None:

@@ -10,6 +10,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from services.persister.dispatcher import Dispatcher
+from services.persister.lag import Lag
 from services.persister.tenure import Tenure
 from services.persister.writer import Writer
 from shared.telemetry import tracing
@@ -27,7 +28,7 @@ DEFAULT_PORT = 8084
 STOP_GRACE_S = 1.0
 
 
-async def persist(settings: Settings, broker: Broker, event_log: EventLog) -> None:
+async def persist(settings: Settings, broker: Broker, event_log: EventLog, lag: Lag | None = None) -> None:
     """Runs the persister's loops until cancelled. The death of one is the death of all."""
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     tenure = Tenure(event_log, broker, owner, settings.lease_s)
@@ -35,15 +36,18 @@ async def persist(settings: Settings, broker: Broker, event_log: EventLog) -> No
         loops.create_task(tenure.keep(), name="persister-tenure")
         loops.create_task(Writer(broker, event_log, tenure, settings).run(), name="persister-writer")
         loops.create_task(Dispatcher(broker, event_log, tenure).run(), name="persister-dispatcher")
+        if lag is not None:
+            loops.create_task(lag.run(), name="persister-lag")
 
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Persists until `stopping` is set. What was not acknowledged by then comes again."""
     tracing.set_up("persister")
     async with open_backends(settings) as backends:
-        probes = {"broker": backends.broker.ping, "log": backends.event_log.head}
+        lag = Lag(backends.broker, backends.event_log, settings.lag_max_s)
+        probes = {"broker": backends.broker.ping, "log": backends.event_log.head, "lag": lag.probe}
         app = make_app("persister", settings, probes=probes)
-        persisting = asyncio.create_task(persist(settings, backends.broker, backends.event_log), name="persister")
+        persisting = asyncio.create_task(persist(settings, backends.broker, backends.event_log, lag), name="persister")
         persisting.add_done_callback(lambda _: stopping.set())
         try:
             port = DEFAULT_PORT if settings.port is None else settings.port

@@ -14,6 +14,7 @@ import logging
 from shared.model.errors import FenceLost, Unavailable
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog, Fence
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Tenure:
         self.last = 0
         self.appended = asyncio.Event()
         """Set after each append: the dispatcher has something to do."""
+        metrics.is_active_persister.told_by(self, lambda tenure: tenure.fence is not None)
 
     async def take(self, *, force: bool) -> Fence:
         """The fence; with `force` claimed from whoever has it: the broker has just made us the active consumer.

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanKind
 
-from services.persister.batch import Known, Sorted, dead_letter, plan_batch, sort_arrivals
+from services.persister.batch import Known, Plan, Sorted, dead_letter, plan_batch, sort_arrivals
 from shared.model.errors import AppendConflict, AppendRejected, FenceLost, InvalidEvent, LogUnavailable, Unavailable
-from shared.telemetry import tracing
+from shared.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +87,7 @@ class Writer:
         for letter in dead:
             log.warning("dead letter: %s", letter.detail, extra={"reason": letter.reason})
             await self._broker.park(letter)
+            metrics.dead_letters.labels(letter.reason).inc()
 
     async def _append_under(self, fence: Fence, found: Sorted) -> list[DeadLetter]:
         try:
@@ -108,8 +109,10 @@ class Writer:
             plan = plan_batch(events, await self._known(events), datetime.now(UTC), bodies)
             try:
                 if plan.entries:
-                    await self._log.append(fence, plan.entries)
+                    with metrics.append_seconds.time():
+                        await self._log.append(fence, plan.entries)
                     self._tenure.advanced(plan.entries[-1].position)
+                _count(plan)
             except AppendConflict as conflict:
                 # An append whose outcome was unknown has taken effect: look again.
                 log.info("planning the batch anew: %s", conflict)
@@ -136,6 +139,14 @@ class Writer:
             self._log.versions(subjects),
         )
         return Known(self._tenure.last, positions, versions)
+
+
+def _count(plan: Plan) -> None:
+    if plan.entries:
+        metrics.events_persisted.inc(len(plan.entries))
+        metrics.batch_events.observe(len(plan.entries))
+    if plan.duplicates:
+        metrics.events_duplicate.labels("persister").inc(len(plan.duplicates))
 
 
 @contextmanager

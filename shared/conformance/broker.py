@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager, suppress
 from shared.conformance import BrokerMaker
 from shared.conformance.event_log import assert_equal
 from shared.conformance.samples import an_entry, an_event, awkward_entries, entries, events, many_tags, positions_of
-from shared.conformance.waiting import QUIET_S, eventually, within_deadline
+from shared.conformance.waiting import QUIET_S, eventually, eventually_some, within_deadline
 from shared.model.entry import Entry
 from shared.model.errors import CarillonError
 from shared.model.event import Event
-from shared.ports.broker import Arrival, Broker, DeadLetter, Feed, Intake
+from shared.ports.broker import Arrival, Broker, DeadLetter, Feed, Intake, Waiting
 
 BrokerCheck = Callable[[BrokerMaker], Awaitable[None]]
 
@@ -330,6 +330,39 @@ async def a_delivery_to_nobody_is_done_at_once(make: BrokerMaker) -> None:
         await broker.deliver([])
 
 
+async def it_says_who_of_the_watched_reached_nobody(make: BrokerMaker) -> None:
+    async with _receiving(make, ["user:alice"]) as (broker, receiver):
+        heard, unheard, unaddressed = an_entry(1, "user:alice", "user:bob"), an_entry(2, "user:bob"), an_entry(3)
+        found = await within_deadline(broker.deliver([heard, unheard, unaddressed], [1, 2, 3]), "all are confirmed")
+        assert set(found) == {2, 3}, "no feed was bound for them"
+        unwatched = entries(4, 50, "user:bob")
+        assert not await broker.deliver(unwatched), "nobody asked for these"
+        # Ids are not unique among sources: an answer for one must not be taken for the other's.
+        twins = [an_entry(54, "user:alice", id="same"), an_entry(55, "user:bob", id="same", source="/other")]
+        assert 54 not in await broker.deliver(twins, [54, 55]), "a feed received it"
+        assert 55 in set(await broker.deliver([an_entry(56, "user:alice"), twins[1]], [55])), "its own answer"
+        received = await receiver.until_marker(broker, "user:alice")
+        assert received == [1, 54, 56], "watching changes nothing for who is connected"
+
+
+async def it_tells_what_waits(make: BrokerMaker) -> None:
+    async with make() as storage, storage.client() as broker:
+        assert await broker.waiting() == Waiting(0, 0), "at first nothing waits"
+        await _publish(broker, events(1, 5))
+        await broker.park(DeadLetter(b"garbage", "invalid-event", "it is none"))
+        await _waits(broker, Waiting(5, 1), "what was published and parked waits")
+        async with broker.intake(PREFETCH) as intake:
+            await intake.ack((await _collect(intake, 5))[-1])
+            await _waits(broker, Waiting(0, 1), "what was taken does not")
+
+
+async def _waits(broker: Broker, expected: Waiting, promise: str) -> None:
+    async def ask() -> bool | None:
+        return await broker.waiting() == expected or None
+
+    await eventually_some(ask, promise)
+
+
 BROKER_CHECKS: tuple[BrokerCheck, ...] = (
     it_answers,
     publishes_arrive_in_order,
@@ -357,6 +390,8 @@ BROKER_CHECKS: tuple[BrokerCheck, ...] = (
     a_closed_feed_is_quiet_and_closes_again,
     a_feed_is_lost_at_most_once,
     a_delivery_to_nobody_is_done_at_once,
+    it_says_who_of_the_watched_reached_nobody,
+    it_tells_what_waits,
 )
 
 

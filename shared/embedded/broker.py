@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from shared.embedded.queue import DurableQueue, QueueIntake
 from shared.model.entry import Entry
 from shared.model.errors import BrokerUnavailable
 from shared.model.event import Event
-from shared.ports.broker import DeadLetter
+from shared.ports.broker import DeadLetter, Waiting
 
 SCHEMA = (
     queue.SCHEMA
@@ -76,9 +76,10 @@ class SqliteBroker:
         self._queue.check_open()
         return await self._database.read(transaction)
 
-    async def deliver(self, entries: Sequence[Entry]) -> None:
+    async def deliver(self, entries: Sequence[Entry], watched: Collection[int] = ()) -> Collection[int]:
         self._queue.check_open()
-        self._routes.deliver(entries)
+        unheard = self._routes.deliver(entries)
+        return unheard.intersection(watched)
 
     async def tell_progress(self, position: int) -> None:
         self._queue.check_open()
@@ -87,6 +88,13 @@ class SqliteBroker:
     async def open_feed(self, on_entry: OnEntry, on_lost: OnLost, on_progress: OnProgress | None = None) -> MemoryFeed:
         self._queue.check_open()
         return self._routes.open(on_entry, on_lost, on_progress)
+
+    async def waiting(self) -> Waiting:
+        def transaction(db: sqlite3.Connection) -> int:
+            return int(db.execute("SELECT count(*) FROM dead").fetchone()[0])
+
+        self._queue.check_open()
+        return Waiting(max(0, self._queue.ready_events), await self._database.read(transaction))
 
     async def ping(self) -> None:
         """Asks the thread that every publish goes through."""

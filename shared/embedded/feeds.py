@@ -95,11 +95,16 @@ class Routes:
         self.remove(feed, tags)
         self._open.pop(feed, None)
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
-        """Hands each entry once to each feed that holds one of its tags."""
+    def deliver(self, entries: Sequence[Entry]) -> set[int]:
+        """Hands each entry once to each feed that holds one of its tags; returns the positions that none held."""
+        unheard: set[int] = set()
         for entry in entries:
-            for feed in self._bound_to(entry.audience):
+            feeds = self._bound_to(entry.audience)
+            for feed in feeds:
                 feed.receive(entry)
+            if not feeds:
+                unheard.add(entry.position)
+        return unheard
 
     def tell_progress(self, position: int) -> None:
         for feed in list(self._open):

@@ -108,6 +108,14 @@ class LogUnavailable(Unavailable):
         super().__init__("log", detail)
 
 
+class NotReady(CarillonError):
+    """The process runs and its backends answer, and it cannot do its job all the same; the message says why."""
+
+
+class Degraded(CarillonError):
+    """The process does its job, but not all of it; the message says what not, and what to do."""
+
+
 class FenceLost(CarillonError):
     """Another writer has claimed the log since; this one must stop writing at once."""
 

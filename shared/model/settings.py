@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     batch_max_wait_ms: float = Field(10, ge=0, le=1000)
     confirms_in_flight: int = Field(100, ge=1, le=1000)
     lease_s: Seconds = 10.0
+    lag_max_s: Seconds = 30.0
 
     # Edge
     routing: Literal["user-queues", "edge-queue"] = "user-queues"

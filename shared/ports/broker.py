@@ -36,6 +36,16 @@ class DeadLetter:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What lies in the broker's durable queues."""
+
+    intake: int
+    """Published events that no consumer was handed yet."""
+    dead: int
+    """Dead letters."""
+
+
 class Intake(Protocol):
     """What one active consumer receives from the durable queue of published events."""
 
@@ -101,8 +111,12 @@ class Broker(Protocol):
         """The oldest dead letters, left where they are."""
         ...
 
-    async def deliver(self, entries: Sequence[Entry]) -> None:
-        """Hands the entries to the feeds bound to their tags; returns when all are confirmed."""
+    async def deliver(self, entries: Sequence[Entry], watched: Collection[int] = ()) -> Collection[int]:
+        """Hands the entries to the feeds bound to their tags; returns when all are confirmed.
+
+        Of the positions in `watched` it returns those that no feed was bound for. It may leave some
+        out, and names none that a feed received. Watching costs; it is for entries that are traced.
+        """
         ...
 
     async def tell_progress(self, position: int) -> None:
@@ -124,6 +138,10 @@ class Broker(Protocol):
             on_progress: told a position when every entry at or below it, of tags that were bound
                 when it was dispatched, has been handed to `on_entry` before.
         """
+        ...
+
+    async def waiting(self) -> Waiting:
+        """How much waits now; may lag by what was published or taken in the last seconds."""
         ...
 
     async def ping(self) -> None:

@@ -7,19 +7,28 @@ that publish, and acknowledgements on the same connection would be stuck behind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import chain
+
+from aiormq.abc import AbstractChannel
 
 from shared.model.entry import Entry
 from shared.model.event import Event
 from shared.model.settings import Settings
-from shared.ports.broker import DeadLetter
+from shared.ports.broker import DeadLetter, Waiting
 from shared.rabbit.feeds import Feeds, OnEntry, OnLost, OnProgress, RabbitFeed
 from shared.rabbit.intake import RabbitIntake, open_intake
 from shared.rabbit.letters import DeadLetterReader
 from shared.rabbit.link import Channel, Link
-from shared.rabbit.messages import dead_letter_message, entry_messages, event_message, progress_message, raw_message
+from shared.rabbit.messages import (
+    dead_letter_message,
+    entry_messages,
+    entry_of,
+    event_message,
+    progress_message,
+    raw_message,
+)
 from shared.rabbit.publishing import Publisher
 from shared.rabbit.topology import Topology
 from shared.rabbit.translation import translated
@@ -74,8 +83,11 @@ class RabbitBroker:
     async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
         return await self._looking.oldest(limit)
 
-    async def deliver(self, entries: Sequence[Entry]) -> None:
-        await self._deliveries.publish_in_order(chain.from_iterable(map(entry_messages, entries)))
+    async def deliver(self, entries: Sequence[Entry], watched: Collection[int] = ()) -> Collection[int]:
+        messages = (entry_messages(entry, watched=entry.position in watched) for entry in entries)
+        returned = await self._deliveries.publish_in_order(chain.from_iterable(messages))
+        unaddressed = {entry.position for entry in entries if not entry.audience}.intersection(watched)
+        return unaddressed.union(entry_of(message).position for message in returned)
 
     async def tell_progress(self, position: int) -> None:
         await self._deliveries.publish_in_order([progress_message(position)])
@@ -83,9 +95,24 @@ class RabbitBroker:
     async def open_feed(self, on_entry: OnEntry, on_lost: OnLost, on_progress: OnProgress | None = None) -> RabbitFeed:
         return await self._feeds.open(on_entry, on_lost, on_progress)
 
+    async def waiting(self) -> Waiting:
+        async with self._questions() as channel:
+            counts = [await _messages_in(channel, queue) for queue in (self._topology.log, self._topology.dead)]
+        return Waiting(*counts)
+
     async def ping(self) -> None:
+        async with self._questions() as channel:
+            await channel.exchange_declare(self._topology.events, passive=True)
+
+    @asynccontextmanager
+    async def _questions(self) -> AsyncIterator[AbstractChannel]:
+        """A channel for what answers at once, bounded in time."""
         if self._asking is None or self._asking.is_closed:
             self._asking = await self._publishing.channel(confirms=False)
         with translated():
             async with self._asking.answering(self._timeout_s):
-                await self._asking.underlay.exchange_declare(self._topology.events, passive=True)
+                yield self._asking.underlay
+
+
+async def _messages_in(channel: AbstractChannel, queue: str) -> int:
+    return (await channel.queue_declare(queue, passive=True)).message_count or 0

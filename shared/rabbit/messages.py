@@ -41,6 +41,8 @@ class Message:
     routing_key: str
     body: bytes
     properties: spec.Basic.Properties
+    is_watched: bool = False
+    """Whether the broker shall return it where no queue takes it."""
 
 
 def event_message(event: Event) -> Message:
@@ -71,8 +73,11 @@ def raw_message(body: bytes, content_type: str) -> Message:
     return Message("", body, properties)
 
 
-def entry_messages(entry: Entry) -> Iterator[Message]:
-    """One message that reaches every feed of the audience; several copies of it for a long audience."""
+def entry_messages(entry: Entry, *, watched: bool = False) -> Iterator[Message]:
+    """One message that reaches every feed of the audience; several copies of it for a long audience.
+
+    Copies cannot be watched: that nobody takes one of them says nothing of the others.
+    """
     parts = list(_parts(entry.audience))
     body, headers = entry.event, _entry_headers(entry)
     if len(parts) > 1:
@@ -86,7 +91,7 @@ def entry_messages(entry: Entry) -> Iterator[Message]:
             delivery_mode=TRANSIENT,
             headers=headers | {"BCC": list(tags[1:])} if len(tags) > 1 else headers,
         )
-        yield Message(tags[0], body, properties)
+        yield Message(tags[0], body, properties, watched and len(parts) == 1)
 
 
 def _entry_headers(entry: Entry) -> dict[str, Any]:

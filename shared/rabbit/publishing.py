@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+import aiormq
 from aiormq import spec
-from aiormq.abc import ChannelFrame, FrameType
+from aiormq.abc import ChannelFrame, DeliveredMessage, FrameType
 from aiormq.exceptions import PublishError
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
@@ -50,32 +51,46 @@ class Publisher:
                 await self._give_up_if_silent()
                 raise
 
-    async def publish_in_order(self, messages: Iterable[Message]) -> None:
-        """Returns when all are confirmed; raises `BrokerUnavailable` after a silence of `timeout_s`.
+    async def publish_in_order(self, messages: Iterable[Message]) -> Sequence[DeliveredMessage]:
+        """Returns when all are confirmed, with those watched that no queue took.
+
+        Raises `BrokerUnavailable` after a silence of `timeout_s`.
 
         What was sent before a failure is a beginning of `messages`, without a hole: a feed that had
         the tenth but not the ninth would later take the ninth for a repeat, and lose it.
         """
         outstanding: Outstanding = deque()
+        returned: list[DeliveredMessage] = []
         with translated():
             async with self._ordered:
                 try:
                     async with asyncio.timeout(self._timeout_s) as silence:
-                        await self._send_all(messages, outstanding, silence)
+                        await self._send_all(messages, outstanding, returned, silence)
                 except TimeoutError:
                     await self._give_up_if_silent()
                     raise
                 finally:
                     if outstanding:
                         await self._abandon(outstanding)
+        return returned
 
-    async def _send_all(self, messages: Iterable[Message], outstanding: Outstanding, silence: asyncio.Timeout) -> None:
+    async def _send_all(
+        self,
+        messages: Iterable[Message],
+        outstanding: Outstanding,
+        returned: list[DeliveredMessage],
+        silence: asyncio.Timeout,
+    ) -> None:
         loop = asyncio.get_running_loop()
         channel = await self._open_channel()
 
         async def confirm_until(left: int) -> None:
             while len(outstanding) > left:
-                await outstanding[0]
+                try:
+                    await outstanding[0]
+                except PublishError as unrouted:
+                    if unrouted.message is not None:
+                        returned.append(unrouted.message)
                 outstanding.popleft()
                 self._last_confirm = loop.time()
                 silence.reschedule(self._last_confirm + self._timeout_s)
@@ -100,7 +115,8 @@ class Publisher:
                 driver.delivery_tag += 1
                 driver.confirmations[driver.delivery_tag] = confirmed = driver.create_future()
                 outstanding.append(confirmed)
-                frames += _frames(message, self._exchange, driver.max_content_size)
+                is_watched = message.is_watched and _watch(driver, message, confirmed)
+                frames += _frames(message, self._exchange, driver.max_content_size, mandatory=is_watched)
             await driver.write_queue.put(ChannelFrame.marshall(driver.number, frames))
 
     async def _abandon(self, outstanding: Outstanding) -> None:
@@ -153,9 +169,19 @@ class Publisher:
             await self._link.give_up()
 
 
-def _frames(message: Message, exchange: str, max_content_bytes: int) -> Iterator[FrameType]:
+def _watch(driver: aiormq.Channel, message: Message, confirmed: asyncio.Future[object]) -> bool:
+    """Has the driver know the message when it comes back, by its id; not where that id is under way already."""
+    by_id, id_ = driver.message_id_delivery_tag, message.properties.message_id or ""
+    if id_ in by_id:
+        return False
+    by_id[id_] = driver.delivery_tag
+    confirmed.add_done_callback(lambda _: by_id.pop(id_, None))
+    return True
+
+
+def _frames(message: Message, exchange: str, max_content_bytes: int, *, mandatory: bool) -> Iterator[FrameType]:
     """A message as AMQP sends it: method, header, and the body in as many frames as it needs."""
-    yield spec.Basic.Publish(exchange=exchange, routing_key=message.routing_key)
+    yield spec.Basic.Publish(exchange=exchange, routing_key=message.routing_key, mandatory=mandatory)
     yield ContentHeader(properties=message.properties, body_size=len(message.body))
     for start in range(0, len(message.body), max_content_bytes):
         yield ContentBody(message.body[start : start + max_content_bytes])

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
-from quart import Blueprint, Quart, Response, jsonify, request
+from quart import Blueprint, Quart, Response, request
 from quart.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException, RequestTimeout
 
-from shared.model.errors import EventTooLarge, Unavailable
+from shared.model.errors import EventTooLarge
 from shared.model.settings import Settings
+from shared.web import health, metrics
+from shared.web.health import Probe
 from shared.web.problem import register_problems
-
-Probe = Callable[[], Awaitable[object]]
-"""Returns when a backend answers; raises `Unavailable` otherwise."""
 
 # Routes set their own, smaller limits; this one stops what forgets to.
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -28,7 +27,7 @@ DISCARD_MAX_S = 2.0
 
 
 def make_app(service: str, settings: Settings, *blueprints: Blueprint, probes: Mapping[str, Probe]) -> Quart:
-    """An app with these blueprints, problem documents, `/healthz` and `/readyz`.
+    """An app with these blueprints, problem documents, `/healthz`, `/readyz` and `/metrics`.
 
     Args:
         service: its name, for logs.
@@ -41,7 +40,8 @@ def make_app(service: str, settings: Settings, *blueprints: Blueprint, probes: M
         app.json.ensure_ascii = False
     register_problems(app)
     app.after_request(_let_refusals_be_read)
-    app.register_blueprint(_health(settings.backend_timeout_s, probes))
+    app.register_blueprint(health.blueprint(settings.backend_timeout_s, probes))
+    app.register_blueprint(metrics.blueprint())
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     return app
@@ -86,33 +86,3 @@ async def _discard_body() -> None:
         discarded += len(chunk)
         if discarded > DISCARD_MAX_BYTES:
             return
-
-
-def _health(timeout_s: float, probes: Mapping[str, Probe]) -> Blueprint:
-    health = Blueprint("health", __name__)
-
-    @health.get("/healthz")
-    async def alive() -> Response:
-        return jsonify(status="ok")
-
-    @health.get("/readyz")
-    async def ready() -> tuple[Response, int]:
-        findings = await asyncio.gather(*(_finding(probe, timeout_s) for probe in probes.values()))
-        checks = dict(zip(probes, findings, strict=True))
-        if all(finding == "ok" for finding in findings):
-            return jsonify(status="ok", checks=checks), HTTPStatus.OK
-        return jsonify(status="unavailable", checks=checks), HTTPStatus.SERVICE_UNAVAILABLE
-
-    return health
-
-
-async def _finding(probe: Probe, timeout_s: float) -> str:
-    """`ok`, or why not."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            await probe()
-    except TimeoutError:
-        return f"no answer within {timeout_s:g} s"
-    except Unavailable as failed:
-        return str(failed)
-    return "ok"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from quart import Quart, Response
+from quart import Quart, Response, g
 from werkzeug.exceptions import HTTPException
 
 from shared.model.errors import (
@@ -94,6 +94,22 @@ def status_of(error: BaseException) -> int:
             return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
+def reason_of(error: Exception) -> str:
+    """Why the request is refused, as a short stable word: what a client sent has no place in a metric."""
+    match error:
+        case InvalidInput():
+            return error.reason
+        case Unavailable():
+            return f"{error.backend}-unavailable"
+        case _:
+            return word_of(status_of(error))
+
+
+def word_of(status: int) -> str:
+    """413 -> `content-too-large`."""
+    return _title(status).lower().replace(" ", "-")
+
+
 def problem_of(error: Exception) -> Response:
     """The answer to a request that ended with `error`. Nothing of an unknown error is shown."""
     status = status_of(error)
@@ -124,6 +140,7 @@ def register_problems(app: Quart) -> None:
     """Answers every error of `app` with a problem document; unknown ones are logged once."""
 
     async def answer(error: Exception) -> Response:
+        g.refused_because = reason_of(error)
         return problem_of(error)
 
     async def answer_http(error: HTTPException) -> Any:

@@ -53,8 +53,8 @@ class OwnEdge:
 
 
 @asynccontextmanager
-async def own_edge(**settings: object) -> AsyncIterator[OwnEdge]:
-    """An edge with its persister, not served yet; it drains when it is left."""
+async def own_edge(*, persisting: bool = True, **settings: object) -> AsyncIterator[OwnEdge]:
+    """An edge with its persister unless told otherwise, not served yet; it drains when it is left."""
     chosen: dict[str, object] = {
         "backends": "embedded",
         "jwt_secret": secrets.token_hex(32),
@@ -66,7 +66,7 @@ async def own_edge(**settings: object) -> AsyncIterator[OwnEdge]:
     loaded, stopping = Settings.load(**chosen), asyncio.Event()
     async with (
         open_backends(loaded) as backends,
-        _persisting(loaded, backends),
+        _persisting(loaded, backends) if persisting else contextlib.nullcontext(),
         open_edge(loaded, backends, stopping) as edge,
     ):
         probes = {"broker": backends.broker.ping, "log": backends.event_log.head}

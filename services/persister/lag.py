@@ -1,0 +1,105 @@
+"""How far dispatch and projections are behind the log, and the log behind what was published."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from services.persister.dispatcher import CHECKPOINT
+from shared.model.errors import NotReady, Unavailable
+from shared.telemetry import metrics
+
+if TYPE_CHECKING:
+    from shared.model.entry import Head
+    from shared.ports.broker import Broker, Waiting
+    from shared.ports.event_log import EventLog
+
+# A few small questions to the backends; Prometheus and readiness probes ask about every ten seconds.
+LOOK_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A follower of the log: how many entries are ahead of it, and for how long the next of them."""
+
+    events: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look found; times of the monotonic clock."""
+
+    waiting: Waiting
+    last: int
+    moved_at: float
+    """When the log last grew, or nothing waited to be appended."""
+    behind: dict[str, Behind]
+
+
+class Lag:
+    """Looks every few seconds, also while another persister is active: what it tells is of the platform."""
+
+    def __init__(self, broker: Broker, event_log: EventLog, limit_s: float) -> None:
+        self._broker, self._log, self._limit_s = broker, event_log, limit_s
+        self.last_look: Look | None = None
+        """None before the first, and while a backend does not answer."""
+        metrics.log_last_position.told_by(self, _asked(lambda look: look.last))
+        metrics.intake_waiting.told_by(self, _asked(lambda look: look.waiting.intake))
+        metrics.dead_letters_waiting.told_by(self, _asked(lambda look: look.waiting.dead))
+        metrics.dispatch_lag_events.told_by(self, _asked(lambda look: look.behind[CHECKPOINT].events))
+        metrics.dispatch_lag_seconds.told_by(self, _asked(lambda look: look.behind[CHECKPOINT].seconds))
+
+    async def run(self) -> None:
+        """Looks until cancelled; what a backend did not answer keeps its last value."""
+        while True:
+            try:
+                await self.look()
+            except Unavailable:
+                # Probes and metrics of the backends themselves say so.
+                self.last_look = None
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """One look. Raises `Unavailable`."""
+        waiting, head = await self._broker.waiting(), await self._log.head()
+        behind = {CHECKPOINT: await self._behind(head, CHECKPOINT)}
+        self.last_look = Look(waiting, head.last, _moved_at(self.last_look, waiting, head, time.monotonic()), behind)
+
+    async def probe(self) -> None:
+        """Raises `NotReady`, saying what is behind, where that is more than it may be."""
+        if self.last_look is not None and (
+            problems := list(_problems(self.last_look, self._limit_s, time.monotonic()))
+        ):
+            raise NotReady("; ".join(problems))
+
+    async def _behind(self, head: Head, checkpoint: str) -> Behind:
+        position = await self._log.checkpoint(checkpoint)
+        if position >= head.last:
+            return Behind()
+        page = await self._log.read(position, 1)
+        oldest = page.entries[0].appended_at if page.entries else datetime.now(UTC)
+        return Behind(head.last - position, max(0.0, (datetime.now(UTC) - oldest).total_seconds()))
+
+
+def _asked(question: Callable[[Look], float]) -> Callable[[Lag], float | None]:
+    """For metrics: the answer of the last look, where there is one."""
+    return lambda lag: None if lag.last_look is None else question(lag.last_look)
+
+
+def _moved_at(before: Look | None, waiting: Waiting, head: Head, now_s: float) -> float:
+    """An intake that is never empty under load is no lag as long as the log grows."""
+    return before.moved_at if before is not None and waiting.intake and head.last == before.last else now_s
+
+
+def _problems(look: Look, limit_s: float, now_s: float) -> Iterator[str]:
+    for name, behind in look.behind.items():
+        if behind.seconds > limit_s:
+            yield f"{name} is {behind.events:,} events and {behind.seconds:.0f} s behind the log"
+    stuck_s = now_s - look.moved_at
+    if look.waiting.intake and stuck_s > limit_s:
+        yield f"{look.waiting.intake:,} published events wait, and none was appended for {stuck_s:.0f} s"
