@@ -13,6 +13,8 @@ from shared.model.errors import Busy, CarillonError, InvalidEvent
 from shared.model.event import Event
 from shared.model.producer import Producer
 from shared.model.tags import CONTROL, audience_text
+from shared.telemetry import metrics
+from shared.web.problem import reason_of
 
 # With each holding an event of the default 256 KiB, 128 MiB; and beyond some hundred outstanding
 # confirms brokers get slower, not faster. Over it the answer is 503 at once: waiting here would
@@ -94,6 +96,13 @@ class Reception:
 
     async def accept_one(self, event: Event, producer: Producer) -> Receipt:
         """Accepts one event. Raises what it is refused for: `InvalidEvent` and its kinds, `Busy`, `Unavailable`."""
+        try:
+            return await self._accept(event, producer)
+        except CarillonError as refused:
+            metrics.events_refused.labels(reason_of(refused)).inc()
+            raise
+
+    async def _accept(self, event: Event, producer: Producer) -> Receipt:
         self._admit(event, producer)
         with self._places.taken():
             routing = self._rules.route(event)

@@ -157,6 +157,10 @@ events_accepted = Counter(
     "carillon_events_accepted", "Events that were answered as accepted: durable at the broker.", registry=REGISTRY
 )
 events_duplicate = Counter("carillon_events_duplicate", "Events that the log held already.", ["at"], registry=REGISTRY)
+events_refused = Counter(
+    "carillon_events_refused", "Events that ingest did not accept, whichever door they came by.", ["reason"],
+    registry=REGISTRY,
+)  # fmt: skip
 refusals = Counter(
     "carillon_refusals", "Requests that were answered with an error, by the part of Carillon.", ["part", "reason"],
     registry=REGISTRY,

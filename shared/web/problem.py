@@ -101,6 +101,8 @@ def reason_of(error: Exception) -> str:
             return error.reason
         case Unavailable():
             return f"{error.backend}-unavailable"
+        case Busy():
+            return "busy"
         case _:
             return word_of(status_of(error))
 

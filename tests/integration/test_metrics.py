@@ -23,7 +23,7 @@ from services.edge.frames import CloseReason
 from services.edge.grants import TypeFilter
 from services.edge.selection import Selection
 from services.edge.sessions import Session
-from services.ingest.service import blueprint as ingest_blueprint
+from services.ingest.service import open_ingest
 from services.persister.lag import Lag
 from shared.embedded import SqliteBroker
 from shared.model.errors import NotReady
@@ -57,9 +57,9 @@ class Platform:
 @pytest.fixture
 async def platform() -> AsyncIterator[Platform]:
     tracing.set_up("test")
-    async with own_edge(producer_keys="test=key", heartbeat_s=60, buffer_max_frames=3) as own:
-        served = ingest_blueprint(own.backends.broker, own.backends.event_log, own.settings)
-        yield Platform(own, make_app("ingest", own.settings, served, probes={}))
+    settings = {"producer_keys": "test=key", "heartbeat_s": 60, "buffer_max_frames": 3}
+    async with own_edge(**settings) as own, open_ingest(own.settings, own.backends) as doors:
+        yield Platform(own, make_app("ingest", own.settings, *doors, probes={}))
 
 
 def an_event(id_: str, **attributes: Any) -> dict[str, Any]:
@@ -154,7 +154,12 @@ async def test_a_broker_that_is_away_is_a_refusal(platform: Platform) -> None:
     broker._queue.close()
     before = counters()
     assert await platform.post(an_event("1")) == 503
-    assert since(before) == {"refusals__ingest__broker_unavailable": 1}
+    assert since(before) == {"refusals__ingest__broker_unavailable": 1, "events_refused__broker_unavailable": 1}
+
+
+async def test_an_event_that_the_reception_refuses_is_counted_whatever_the_door(platform: Platform) -> None:
+    async with moved(refusals__ingest__invalid_event=1, events_refused__invalid_event=1):
+        assert await platform.post(an_event("1", audience="control:alice")) == 400
 
 
 async def test_refusals_of_the_edge_are_its_own(platform: Platform) -> None:
@@ -283,5 +288,10 @@ async def test_exemplars_lead_to_the_trace_where_openmetrics_is_asked_for(platfo
 
 def test_every_counter_is_expected_to_move_by_some_test_here() -> None:
     here = Path(__file__).read_text()
-    counted = {name.split("__")[0] for name in counters()} | {"events_duplicate", "refusals", "dead_letters"}
+    counted = {name.split("__")[0] for name in counters()} | {
+        "events_duplicate",
+        "events_refused",
+        "refusals",
+        "dead_letters",
+    }
     assert not [name for name in counted if not re.search(rf"\b{name}", here)]
