@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from services.commands import certify, doctor, log, publish, serving, tail, token
+from services.commands import certify, doctor, log, log_transfer, log_trim, publish, serving, tail, token
 from services.commands.group import Commands
 
 
@@ -38,6 +38,8 @@ for command in (
     certify.certify,
 ):
     commands.add_command(command)
+for command in (log_trim.trim, log_transfer.export, log_transfer.import_):
+    log.log.add_command(command)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
 from services.commands.group import fail
 from services.commands.options import data_option, json_option, with_log
+from shared.model import lines
 from shared.model.cursor import Cursor
 from shared.model.entry import Entry, Head
 from shared.model.errors import InvalidInput
@@ -40,11 +40,11 @@ def log_ls(after: str, limit: int, tags: tuple[str, ...], data: Path | None, as_
     wanted = [checked_tag(tag) for tag in tags] or None
 
     async def read(event_log: EventLog) -> list[Entry]:
-        position = _position(after, await event_log.head())
+        position = position_of(after, await event_log.head())
         return list((await event_log.read(position, limit, wanted)).entries)
 
     for entry in with_log(data, read):
-        click.echo(json.dumps(_entry_json(entry), ensure_ascii=False) if as_json else _entry_line(entry))
+        click.echo(lines.entry_line(entry) if as_json else _shown(entry))
 
 
 @log.command("show")
@@ -65,17 +65,18 @@ def log_show(what: tuple[str, ...], data: Path | None, as_json: bool) -> None:
         if len(what) == 2:
             position = (await event_log.positions([(what[0], what[1])])).get((what[0], what[1]), 0)
         else:
-            position = _position(what[0], await event_log.head())
+            position = position_of(what[0], await event_log.head())
         entries = (await event_log.read(position - 1, 1)).entries if position else []
         return next((entry for entry in entries if entry.position == position), None)
 
     entry = with_log(data, find)
     if entry is None:
         fail(f"the log holds no entry {' '.join(what)}; see: carillon log ls")
-    click.echo(json.dumps(_entry_json(entry), ensure_ascii=False, indent=None if as_json else 2))
+    line = lines.entry_line(entry)
+    click.echo(line if as_json else json.dumps(json.loads(line), ensure_ascii=False, indent=2))
 
 
-def _position(text: str, head: Head) -> int:
+def position_of(text: str, head: Head) -> int:
     """`12` or `<log id>.12` -> 12. Raises `InvalidInput`, also for another log's cursor."""
     if text.isascii() and text.isdigit():
         return min(int(text), 2**62)
@@ -85,18 +86,8 @@ def _position(text: str, head: Head) -> int:
     return cursor.position
 
 
-def _entry_line(entry: Entry) -> str:
+def _shown(entry: Entry) -> str:
     time = entry.appended_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     stream = f"{entry.subject}@{entry.version}" if entry.subject is not None else ""
     parts = (f"{entry.position:>8}", time, entry.type, stream, f"{entry.source} {entry.id}", ",".join(entry.audience))
     return "  ".join(filter(None, parts))
-
-
-def _entry_json(entry: Entry) -> dict[str, Any]:
-    return {
-        "position": entry.position,
-        "version": entry.version,
-        "appended_at": entry.appended_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "audience": list(entry.audience),
-        "event": json.loads(entry.event),
-    }

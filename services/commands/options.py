@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -27,12 +29,16 @@ data_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="For scripts: JSON.")
 
 
-def with_log(data: Path | None, use: Callable[[EventLog], Awaitable[Result]]) -> Result:
-    """Opens the log that --data or the settings name, and returns what `use` makes of it."""
+def with_log(data: Path | None, use: Callable[[EventLog], Awaitable[Result]], *, make: bool = False) -> Result:
+    """Opens the log that --data or the settings name, and returns what `use` makes of it.
+
+    Args:
+        make: where there is no log yet, makes one.
+    """
     from shared.wiring.log_only import open_log
 
     async def look() -> Result:
-        async with open_log(Settings.load(**overrides(data))) as event_log:
+        async with open_log(Settings.load(**overrides(data)), make=make) as event_log:
             return await use(event_log)
 
     return asyncio.run(look())
@@ -41,3 +47,8 @@ def with_log(data: Path | None, use: Callable[[EventLog], Awaitable[Result]]) ->
 def overrides(data: Path | None) -> dict[str, object]:
     """The settings that --data stands for."""
     return {} if data is None else {"backends": "embedded", "data_dir": data}
+
+
+def progress_bar(length: int, label: str) -> AbstractContextManager[Any]:
+    """On standard error; `update(count)` moves it on."""
+    return click.progressbar(length=max(length, 1), label=label, file=sys.stderr)

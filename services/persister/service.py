@@ -7,10 +7,12 @@ import contextlib
 import os
 import secrets
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from services.persister.dispatcher import Dispatcher
 from services.persister.lag import Lag
+from services.persister.retention import READERS_GONE_TIMEOUTS, Policy, Retention, followed
 from services.persister.tenure import Tenure
 from services.persister.writer import Writer
 from shared.telemetry import tracing
@@ -38,6 +40,11 @@ async def persist(settings: Settings, broker: Broker, event_log: EventLog, lag: 
         loops.create_task(Dispatcher(broker, event_log, tenure).run(), name="persister-dispatcher")
         if lag is not None:
             loops.create_task(lag.run(), name="persister-lag")
+        policy = Policy.of(settings)
+        if policy.forgets_anything:
+            wait_s = READERS_GONE_TIMEOUTS * settings.backend_timeout_s
+            retention = Retention(event_log, tenure, policy, partial(followed, event_log), wait_s)
+            loops.create_task(retention.run(), name="persister-retention")
 
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:

@@ -1,6 +1,6 @@
 """The promises of the ports as checks that any adapter can be held to: plain asserts, no pytest.
 
-An adapter's tests give a maker and run every check of `EVENT_LOG_CHECKS`, `BROKER_CHECKS` and
+An adapter's tests give a maker and run every check of `EVENT_LOG_CHECKS`, `LOG_UPKEEP_CHECKS`, `BROKER_CHECKS` and
 `SESSION_STORE_CHECKS`:
 
     @asynccontextmanager

@@ -60,14 +60,14 @@ async def every_log_has_its_own_id(make: LogMaker) -> None:
 async def entries_come_back_equal(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
         written = awkward_entries(1, "user:alice")
-        await log.append(await _claimed(log), written)
+        await log.append(await claimed(log), written)
         assert_equal((await log.read(0, 100)).entries, written)
         assert_equal((await log.read(0, 100, ["user:alice"])).entries, written)
 
 
 async def the_head_is_the_last_append(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log, storage.client() as other:
-        fence = await _claimed(log)
+        fence = await claimed(log)
         for first, count in ((1, 1), (2, 3), (5, 100)):
             await log.append(fence, entries(first, count))
             assert (await log.head()).last == first + count - 1
@@ -78,7 +78,7 @@ async def the_log_outlives_its_clients(make: LogMaker) -> None:
     written = entries(1, 20, "user:alice")
     async with make() as storage:
         async with storage.client() as log:
-            fence = await _claimed(log)
+            fence = await claimed(log)
             await log.append(fence, written)
             await log.move_checkpoint(fence, "follower", 11)
         async with storage.client() as reopened:
@@ -88,7 +88,7 @@ async def the_log_outlives_its_clients(make: LogMaker) -> None:
 
 async def positions_must_follow_the_last(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
-        fence = await _claimed(log)
+        fence = await claimed(log)
         await log.append(fence, entries(1, 5))
         for wrong in (entries(7, 2), [an_entry(5, id="new")], [an_entry(6), an_entry(8)], [an_entry(6), an_entry(6)]):
             await _refused(log, fence, wrong)
@@ -98,14 +98,14 @@ async def positions_must_follow_the_last(make: LogMaker) -> None:
 
 async def a_repeated_append_conflicts(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
-        fence = await _claimed(log)
+        fence = await claimed(log)
         await log.append(fence, entries(1, 10))
         await _refused(log, fence, entries(1, 10))
 
 
 async def an_identity_is_stored_once(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
-        fence = await _claimed(log)
+        fence = await claimed(log)
         await log.append(fence, [an_entry(1, id="a"), an_entry(2, id="b")])
         await _refused(log, fence, [an_entry(3, id="c"), an_entry(4, id="a"), an_entry(5, id="d")])
         await _refused(log, fence, [an_entry(3, id="c"), an_entry(4, id="c")])
@@ -115,7 +115,7 @@ async def an_identity_is_stored_once(make: LogMaker) -> None:
 
 async def a_version_is_stored_once_in_its_stream(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
-        fence = await _claimed(log)
+        fence = await claimed(log)
         await log.append(fence, a_stream(1, "job/1", [1, 2]))
         await _refused(log, fence, a_stream(3, "job/1", [3, 2]))
         await _refused(log, fence, a_stream(3, "job/2", [1, 1]))
@@ -126,9 +126,9 @@ async def a_version_is_stored_once_in_its_stream(make: LogMaker) -> None:
 
 async def a_stopped_writer_that_wakes_up_stores_nothing(make: LogMaker) -> None:
     async with make() as storage, storage.client() as old, storage.client() as new:
-        stopped = await _claimed(old, "old")
+        stopped = await claimed(old, "old")
         await old.append(stopped, entries(1, 3))
-        fence = await _claimed(new, "new")
+        fence = await claimed(new, "new")
         # Both before and after its successor wrote: the positions it would take fit once, and clash once.
         await _fenced(old.append(stopped, [an_entry(4, id="stale")]))
         await new.append(fence, entries(4, 2))
@@ -144,10 +144,10 @@ async def a_stopped_writer_that_wakes_up_stores_nothing(make: LogMaker) -> None:
 
 async def each_claim_is_a_higher_epoch(make: LogMaker) -> None:
     async with make() as storage, storage.client() as one, storage.client() as two:
-        first = await _claimed(one, "one")
+        first = await claimed(one, "one")
         await one.append(first, entries(1, 4))
-        second = await _claimed(two, "two")
-        third = await _claimed(one, "one")
+        second = await claimed(two, "two")
+        third = await claimed(one, "one")
         assert first.epoch < second.epoch < third.epoch, "an epoch is never given twice"
         assert (first.last, second.last, third.last) == (0, 4, 4), "a fence tells where to go on"
 
@@ -207,7 +207,7 @@ async def racing_writers_leave_no_gap_and_lose_nothing(make: LogMaker) -> None:
 
 async def racing_appends_of_one_fence_have_one_winner(make: LogMaker) -> None:
     async with make() as storage, storage.client() as one, storage.client() as two:
-        fence = await _claimed(one)
+        fence = await claimed(one)
         for first in range(1, 60, 3):
             batches = [[an_entry(at, id=f"{who}-{at}") for at in range(first, first + 3)] for who in ("one", "two")]
             outcomes = await asyncio.gather(
@@ -221,7 +221,7 @@ async def racing_appends_of_one_fence_have_one_winner(make: LogMaker) -> None:
 
 async def a_cancelled_append_may_be_repeated(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
-        fence = await _claimed(log)
+        fence = await claimed(log)
         for turn in range(25):
             batch = entries(2 * turn + 1, 2)
             await _cancelled_after(turn, log.append(fence, batch))
@@ -232,7 +232,7 @@ async def a_cancelled_append_may_be_repeated(make: LogMaker) -> None:
 
 async def positions_tells_what_the_log_holds(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
-        await log.append(await _claimed(log), [*entries(1, MANY), an_entry(MANY + 1, id="id-1", source="/other")])
+        await log.append(await claimed(log), [*entries(1, MANY), an_entry(MANY + 1, id="id-1", source="/other")])
         asked = [(SOURCE, f"id-{number}") for number in range(0, 2 * MANY, 2)]
         expected = {(SOURCE, f"id-{number}"): number for number in range(2, MANY + 1, 2)}
         assert dict(await log.positions(asked)) == expected, "those it holds, at their positions, and no others"
@@ -243,7 +243,7 @@ async def positions_tells_what_the_log_holds(make: LogMaker) -> None:
 async def versions_tells_the_last_of_each_stream(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
         many = [an_entry(at, subject=f"job/{at}", version=1) for at in range(1, MANY + 1)]
-        await log.append(await _claimed(log), [*many, *a_stream(MANY + 1, "job/1", [2, 3]), an_entry(MANY + 3)])
+        await log.append(await claimed(log), [*many, *a_stream(MANY + 1, "job/1", [2, 3]), an_entry(MANY + 3)])
         subjects = [f"job/{number}" for number in range(0, MANY + 10)]
         expected = {f"job/{number}": 1 for number in range(1, MANY + 1)} | {"job/1": 3}
         assert dict(await log.versions(subjects)) == expected, "those that have events, with their last versions"
@@ -252,7 +252,7 @@ async def versions_tells_the_last_of_each_stream(make: LogMaker) -> None:
 
 async def read_pages_in_order(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
-        await log.append(await _claimed(log), entries(1, 50, "user:alice"))
+        await log.append(await claimed(log), entries(1, 50, "user:alice"))
         page = await log.read(10, 20)
         assert positions_of(page.entries) == list(range(11, 31)), "the entries above `after`, in order, up to the limit"
         assert page.through == 30, f"a full page is read through its last entry, not {page.through}"
@@ -266,7 +266,7 @@ async def read_pages_in_order(make: LogMaker) -> None:
 
 async def read_beyond_the_end_finds_nothing(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
-        await log.append(await _claimed(log), entries(1, 5, "user:alice"))
+        await log.append(await claimed(log), entries(1, 5, "user:alice"))
         # The last is the highest position that a cursor can name, whatever the storage's integers.
         for after in (5, 6, 10**18, 9_999_999_999_999_999_999):
             for tags in (None, ["user:alice"]):
@@ -277,7 +277,7 @@ async def read_beyond_the_end_finds_nothing(make: LogMaker) -> None:
 
 async def read_by_tags_is_the_union_once_in_order(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
-        await log.append(await _claimed(log), _mixed_audiences(60))
+        await log.append(await claimed(log), _mixed_audiences(60))
         for tags in (["user:alice"], ["user:alice", "topic:a", "everyone"], {"topic:a", "topic:b", "topic:none"}):
             page = await log.read(0, 100, tags)
             assert positions_of(page.entries) == _slice(_mixed_audiences(60), tags), f"the slice of {tags}, once each"
@@ -287,7 +287,7 @@ async def read_by_tags_is_the_union_once_in_order(make: LogMaker) -> None:
 
 async def read_by_tags_pages_to_the_end(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
-        await log.append(await _claimed(log), _mixed_audiences(90))
+        await log.append(await claimed(log), _mixed_audiences(90))
         for limit in (1, 2, PAGE, 1000):
             tags = ["user:alice", "topic:b", "everyone"]
             assert await _paged(log, limit, tags) == _slice(_mixed_audiences(90), tags), f"pages of {limit}"
@@ -295,7 +295,7 @@ async def read_by_tags_pages_to_the_end(make: LogMaker) -> None:
 
 async def a_full_page_is_read_through_its_last_entry(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
-        await log.append(await _claimed(log), [*entries(1, 4, "user:alice"), *entries(5, 6, "user:bob")])
+        await log.append(await claimed(log), [*entries(1, 4, "user:alice"), *entries(5, 6, "user:bob")])
         full = await log.read(0, 4, ["user:alice"])
         assert full.through == 4, f"what follows a full page is not known: through 4, not {full.through}"
         rest = await log.read(full.through, 4, ["user:alice"])
@@ -305,7 +305,7 @@ async def a_full_page_is_read_through_its_last_entry(make: LogMaker) -> None:
 
 async def read_for_nobody_finds_nothing(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
-        await log.append(await _claimed(log), [*entries(1, 5, "user:alice"), *entries(6, 5)])
+        await log.append(await claimed(log), [*entries(1, 5, "user:alice"), *entries(6, 5)])
         for tags in ([], ["user:nobody"], ["user:ALICE"], ["user:alic"], ["user:alice2"], [""]):
             page = await log.read(0, 10, tags)
             assert list(page.entries) == [], f"{tags} see nothing"
@@ -315,14 +315,14 @@ async def read_for_nobody_finds_nothing(make: LogMaker) -> None:
 async def read_takes_thousands_of_tags(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
         written = [an_entry(at, f"topic:{at}", f"user:{at}") for at in range(1, MANY + 1)]
-        await log.append(await _claimed(log), written)
+        await log.append(await claimed(log), written)
         tags = [f"topic:{number}" for number in range(2, 2 * MANY, 2)]
         assert await _paged(log, 200, tags) == list(range(2, MANY + 1, 2))
 
 
 async def read_sees_every_append_that_returned(make: LogMaker) -> None:
     async with make() as storage, storage.client() as writer, storage.client() as reader:
-        fence = await _claimed(writer)
+        fence = await claimed(writer)
         for position in range(1, 40):
             await writer.append(fence, [an_entry(position, "user:alice")])
             page = await reader.read(position - 1, 10, ["user:alice"])
@@ -350,7 +350,7 @@ async def reading_during_appends_skips_nothing(make: LogMaker) -> None:
 
 async def checkpoints_are_kept_apart_and_never_go_back(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log, storage.client() as other:
-        fence = await _claimed(log)
+        fence = await claimed(log)
         await log.append(fence, entries(1, 9))
         await log.move_checkpoint(fence, "dispatch", 5)
         await log.move_checkpoint(fence, "inbox", 2)
@@ -413,7 +413,8 @@ def assert_equal(found: Sequence[Entry], expected: Sequence[Entry]) -> None:
             )
 
 
-async def _claimed(log: EventLog, owner: str = "writer") -> Fence:
+async def claimed(log: EventLog, owner: str = "writer") -> Fence:
+    """The fence, taken from whoever had it."""
     fence = await log.claim(owner, LONG_LEASE_S, force=True)
     assert fence is not None, "a claim with force is granted"
     return fence
@@ -451,7 +452,7 @@ async def _write_in_turns(log: EventLog, owner: str) -> list[str]:
     """Takes the log by force again and again; the ids whose append was confirmed."""
     confirmed: list[str] = []
     for turn in range(12):
-        fence = await _claimed(log, owner)
+        fence = await claimed(log, owner)
         with suppress(FenceLost):
             for step in range(4):
                 batch = [an_entry(fence.last + 1 + 3 * step + n, id=f"{owner}-{turn}-{step}-{n}") for n in range(3)]
@@ -471,7 +472,7 @@ async def _cancelled_after(steps: int, writing: Awaitable[None]) -> None:
 
 
 async def _append_alternately(log: EventLog) -> None:
-    fence, position = await _claimed(log), 1
+    fence, position = await claimed(log), 1
     while position <= RACE_ENTRIES:
         size = min(1 + position % 9, RACE_ENTRIES - position + 1)
         await log.append(fence, [an_entry(at, f"topic:{(at + 1) % 2}") for at in range(position, position + size)])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.embedded.database import Database, open_database
+from shared.embedded.log_upkeep import SqliteLogUpkeep
 from shared.model.cursor import new_log_id
 from shared.model.entry import Entry, Head, Identity, Page
 from shared.model.errors import AppendConflict, AppendRejected, FenceLost, LogUnavailable
@@ -48,6 +49,10 @@ CREATE TABLE IF NOT EXISTS tags (
     position INTEGER NOT NULL,
     PRIMARY KEY (tag, position)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS removed_versions (
+    subject TEXT PRIMARY KEY,
+    version INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS checkpoints (
     name TEXT PRIMARY KEY,
     position INTEGER NOT NULL
@@ -56,6 +61,10 @@ CREATE TABLE IF NOT EXISTS checkpoints (
 
 _COLUMNS = "position, version, source, id, type, subject, audience, final, traceparent, tracestate, appended_ms, event"
 _INSERT = f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 12)})"
+_LAST_VERSION = """
+SELECT coalesce(
+    (SELECT max(version) FROM entries WHERE subject = ?1), (SELECT version FROM removed_versions WHERE subject = ?1)
+)"""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 # SQLite's integers end here; a cursor may name more.
@@ -70,6 +79,7 @@ class SqliteEventLog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.upkeep = SqliteLogUpkeep(database)
 
     async def head(self) -> Head:
         return await self._database.read(_head)
@@ -118,8 +128,7 @@ class SqliteEventLog:
 
     async def versions(self, subjects: Collection[str]) -> Mapping[str, int]:
         def transaction(db: sqlite3.Connection) -> dict[str, int]:
-            query = "SELECT max(version) FROM entries WHERE subject = ?"
-            last = {subject: _one(db, query, (subject,))[0] for subject in subjects}
+            last = {subject: _one(db, _LAST_VERSION, (subject,))[0] for subject in subjects}
             return {subject: version for subject, version in last.items() if version is not None}
 
         return await self._database.read(transaction)

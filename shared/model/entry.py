@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 Identity = tuple[str, str]
@@ -62,3 +63,17 @@ class Page:
     def at_head(self) -> bool:
         """Whether the read reached the end of the log."""
         return self.through >= self.head.last
+
+
+EXPIRED = "expired"
+"""The extension attribute of an event whose content retention has removed, and left its place."""
+
+_KEPT_WHEN_EXPIRED = ("specversion", "id", "source", "type", "subject", "time", "traceparent", "tracestate", "final")
+
+
+def expired(entry: Entry) -> Entry:
+    """The entry without content and audience: nobody sees it any more, and no position is missing."""
+    attributes = json.loads(entry.event)
+    kept = {name: attributes[name] for name in _KEPT_WHEN_EXPIRED if name in attributes}
+    event = json.dumps(kept | {EXPIRED: "true"}, ensure_ascii=False, separators=(",", ":")).encode()
+    return replace(entry, audience=(), event=event)

@@ -136,3 +136,7 @@ class AppendRejected(CarillonError):
 
 class LogGap(CarillonError):
     """The log misses a position. It must never happen; nobody reads past it."""
+
+
+class LogNotEmpty(CarillonError):
+    """A log that holds entries, or held some, cannot take over another one's."""

@@ -75,6 +75,11 @@ class Settings(BaseSettings):
     lease_s: Seconds = 10.0
     lag_max_s: Seconds = 30.0
 
+    # Retention; without any, everything is kept
+    retention_max_age_s: Annotated[float, Field(gt=0)] | None = None
+    retention_type_ages_s: dict[str, Annotated[float, Field(gt=0)]] = {}
+    retention_archive_dir: Path | None = None
+
     # Edge
     routing: Literal["user-queues", "edge-queue"] = "user-queues"
     heartbeat_s: float = Field(15.0, ge=0.1, le=300)

@@ -28,6 +28,7 @@ from shared.model.errors import AppendConflict, FenceLost, LogGap, LogUnavailabl
 from shared.model.settings import Settings
 from shared.mongo.client import MAJORITY, DatabaseClient, from_now
 from shared.mongo.documents import Document, entry_document, entry_of, head_of
+from shared.mongo.log_upkeep import MongoLogUpkeep
 from shared.mongo.schema import (
     AUDIENCE_INDEX,
     CHECKPOINTS,
@@ -35,6 +36,7 @@ from shared.mongo.schema import (
     HEAD_ID,
     HEADS,
     IDENTITY_INDEX,
+    REMOVED_VERSIONS,
     STREAM_INDEX,
     ensure_schema,
 )
@@ -73,12 +75,14 @@ class MongoEventLog:
         self._heads = self._database[HEADS]
         self._entries = self._database[ENTRIES]
         self._checkpoints = self._database[CHECKPOINTS]
+        self._removed_versions = self._database[REMOVED_VERSIONS]
         # One thread: a log has one writer, and a batch whose caller went away ends before the next.
         self._appender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="append")
         # One session, used in that thread alone: its next transaction ends the one before it, if that
         # was left open in the server by a broken connection, where it would lock the head for a minute.
         self._session: ClientSession | None = None
         self._reads = Turns()
+        self.upkeep = MongoLogUpkeep(client)
 
     async def close(self) -> None:
         """Ends the session, whose open transaction goes with it, and leaves the server."""
@@ -201,7 +205,11 @@ class MongoEventLog:
         ]
         async with self._client.bounded():
             found = self._entries.aggregate(last_of_each, hint=STREAM_INDEX, batchSize=len(subjects))
-            return {one["_id"]: one["version"] for one in await found.to_list(len(subjects))}
+            versions = {one["_id"]: one["version"] for one in await found.to_list(len(subjects))}
+            if absent := [subject for subject in subjects if subject not in versions]:
+                removed = self._removed_versions.find({"_id": {"$in": absent}})
+                versions |= {one["_id"]: one["version"] for one in await removed.to_list(len(absent))}
+            return versions
 
     async def read(self, after: int, limit: int, tags: Collection[str] | None = None) -> Page:
         for _ in range(READ_ATTEMPTS):

@@ -11,6 +11,7 @@ from shared.model.cursor import new_log_id
 from shared.mongo.documents import Document, HeadDocument
 
 ENTRIES, HEADS, CHECKPOINTS = "entries", "heads", "checkpoints"
+REMOVED_VERSIONS = "removed_versions"
 TICKETS, EDGES, CONNECTIONS = "tickets", "edges", "connections"
 HEAD_ID = "head"
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shared.model.entry import Entry, Head, Identity, Page
+from shared.ports.log_upkeep import LogUpkeep
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,11 @@ class EventLog(Protocol):
 
     Every method raises `LogUnavailable` within a bounded time when the storage does not answer.
     """
+
+    @property
+    def upkeep(self) -> LogUpkeep:
+        """What removes history from this log."""
+        ...
 
     async def head(self) -> Head:
         """Where the log begins and ends now."""

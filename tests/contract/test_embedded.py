@@ -11,6 +11,7 @@ import pytest
 from shared.conformance import BrokerMaker, LogMaker, SessionStoreMaker, Storage
 from shared.conformance.broker import BROKER_CHECKS, BrokerCheck
 from shared.conformance.event_log import EVENT_LOG_CHECKS, LogCheck
+from shared.conformance.log_upkeep import LOG_UPKEEP_CHECKS
 from shared.conformance.sessions import SESSION_STORE_CHECKS, SessionStoreCheck
 from shared.embedded import broker, event_log, sessions
 from shared.embedded.database import Database, open_database
@@ -121,7 +122,7 @@ def session_store_maker(request: pytest.FixtureRequest, tmp_path: Path) -> Sessi
     return on_disk if request.param == "disk" else in_memory
 
 
-@pytest.mark.parametrize("check", EVENT_LOG_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*EVENT_LOG_CHECKS, *LOG_UPKEEP_CHECKS], ids=lambda check: check.__name__)
 async def test_event_log(check: LogCheck, log_maker: LogMaker) -> None:
     await check(log_maker)
 

@@ -17,6 +17,7 @@ from pymongo.database import Database
 
 from infra.local.servers import MongoServer
 from shared.conformance.event_log import EVENT_LOG_CHECKS, LogCheck
+from shared.conformance.log_upkeep import LOG_UPKEEP_CHECKS
 from shared.model.errors import AppendConflict, AppendRejected, FenceLost, LogGap, LogUnavailable
 from shared.model.settings import Settings
 from shared.mongo.documents import Document
@@ -80,7 +81,7 @@ async def claimed(log: MongoEventLog) -> Fence:
     return fence
 
 
-@pytest.mark.parametrize("check", EVENT_LOG_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*EVENT_LOG_CHECKS, *LOG_UPKEEP_CHECKS], ids=lambda check: check.__name__)
 async def test_promise(check: LogCheck, mongodb: MongoServer) -> None:
     await check(maker(mongodb))
 

@@ -23,6 +23,7 @@ async def a_promise_nobody_keeps(make: LogMaker) -> None:
 @pytest.fixture(autouse=True)
 def few_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certification, "EVENT_LOG_CHECKS", (a_new_log_is_empty,))
+    monkeypatch.setattr(certification, "LOG_UPKEEP_CHECKS", ())
     monkeypatch.setattr(certification, "BROKER_CHECKS", (it_answers,))
     monkeypatch.setattr(certification, "SESSION_STORE_CHECKS", (a_new_store_is_empty,))
 
