@@ -145,8 +145,11 @@ class Link:
     async def _open(self) -> PikaConnection:
         with translated():
             async with asyncio.timeout(self._timeout_s):
-                connection = await aio_pika.connect(self._url)
+                # Not by `aio_pika.connect`: it keeps one that fails to itself, whose destructor then
+                # starts a task of nobody's to close it.
+                connection = aio_pika.Connection(self._url)
                 try:
+                    await connection.connect()
                     channel = await connection.channel()
                     await self._topology.declare(await channel.get_underlay_channel())
                     await channel.close()
