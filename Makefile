@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# A file's tests stay together, because they share servers and pages.
+SIDE_BY_SIDE := -n 2 --dist loadfile
 
 .PHONY: help
 help: ## list the targets
@@ -30,7 +32,7 @@ check: .stamps/test ## format, lint, types, imports, unit tests: seconds
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/unit tests/golden tests/docs tests/contract -m "not servers and not browser"
+	$(BIN)/pytest -q $(SIDE_BY_SIDE) tests/unit tests/golden tests/docs tests/contract -m "not servers and not browser"
 
 .PHONY: format
 format: .stamps/test ## rewrite the code in the house style

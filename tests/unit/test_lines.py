@@ -17,7 +17,7 @@ from shared.model.errors import InvalidInput
 from shared.model.event import Event
 from shared.model.lines import StreamVersion, entry_line, head_line, parsed_line, version_line
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner))
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=9), st.lists, max_leaves=4)
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=20)
 PLAIN = {"specversion": "1.0", "id": "1", "source": "/s", "type": "order.created"}
 

@@ -91,7 +91,7 @@ def test_lawful_oddities_pass(claims: dict[str, Any]) -> None:
         "nonsense",
         "a.b.c",
         "ü.ü.ü",
-        f"{part({'alg': 'none'})}.{part({'sub': 'alice', 'exp': NOW + 3600})}.",
+        f"{part({'alg': 'none'})}.{part({'sub': 'alice', 'exp': 2**33})}.",
         f"{part(['alg'])}.{part({})}.x",
         signed(alg="HS512", secret="s" * 64),
         signed(secret="other" * 8),
