@@ -9,10 +9,11 @@ from functools import partial
 from shared.conformance.broker import BROKER_CHECKS
 from shared.conformance.event_log import EVENT_LOG_CHECKS
 from shared.conformance.log_upkeep import LOG_UPKEEP_CHECKS
+from shared.conformance.read_models import READ_MODELS_CHECKS
 from shared.conformance.sessions import SESSION_STORE_CHECKS
 from shared.model.errors import CarillonError
 from shared.model.settings import Settings
-from shared.wiring.throwaway import throwaway_broker, throwaway_log, throwaway_sessions
+from shared.wiring.throwaway import throwaway_broker, throwaway_log, throwaway_read_models, throwaway_sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,13 @@ class Finding:
 def promises(settings: Settings) -> Mapping[str, Callable[[], Awaitable[None]]]:
     """Each check by name, bound to fresh backends under throwaway names."""
     log, broker, sessions = throwaway_log(settings), throwaway_broker(settings), throwaway_sessions(settings)
+    models = throwaway_read_models(settings)
     of_log = {f"log: {check.__name__}": partial(check, log) for check in EVENT_LOG_CHECKS}
     of_upkeep = {f"upkeep: {check.__name__}": partial(check, log) for check in LOG_UPKEEP_CHECKS}
     of_broker = {f"broker: {check.__name__}": partial(check, broker) for check in BROKER_CHECKS}
     of_sessions = {f"sessions: {check.__name__}": partial(check, sessions) for check in SESSION_STORE_CHECKS}
-    return {**of_log, **of_upkeep, **of_broker, **of_sessions}
+    of_models = {f"read models: {check.__name__}": partial(check, models) for check in READ_MODELS_CHECKS}
+    return {**of_log, **of_upkeep, **of_broker, **of_sessions, **of_models}
 
 
 async def certify(settings: Settings) -> AsyncIterator[Finding]:

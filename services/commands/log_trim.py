@@ -10,12 +10,13 @@ from pathlib import Path
 import click
 
 from services.commands.log import position_of
-from services.commands.options import data_option, progress_bar, with_log
+from services.commands.options import data_option, progress_bar, with_models
 from services.persister import retention
 from shared.model.entry import Head
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.ports.event_log import EventLog
+from shared.ports.read_models import ReadModels
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
@@ -39,7 +40,7 @@ def trim(
 ) -> None:
     """Have the log forget: everything up to a place, or the content of some types.
 
-    Never more than what has been dispatched. Streams with an older cursor are told so by a reset. A
+    Never more than what has been dispatched and folded. Streams with an older cursor are told so by a reset. A
     sign-out that is forgotten no longer holds: keep as much as sessions may last.
 
     \b
@@ -50,10 +51,10 @@ def trim(
         raise click.UsageError("name one of --before and --older-than.")
     moment = datetime.now(UTC) - timedelta(seconds=parsed_age(age or "0s"))
 
-    async def run(log: EventLog) -> None:
+    async def run(log: EventLog, models: ReadModels) -> None:
         head = await log.head()
         asked = position_of(before, head) if before is not None else await retention.last_before(log, moment)
-        through = min(asked, await retention.followed(log))
+        through = min(asked, await retention.followed(log, models))
         if through <= head.floor:
             click.echo(f"nothing to do: the log begins at {head.floor + 1}, and {through} is below")
         elif types:
@@ -61,7 +62,7 @@ def trim(
         else:
             await _trim(log, head, through, archive, dry_run=dry_run, yes=yes)
 
-    with_log(data, run)
+    with_models(data, run)
 
 
 async def _trim(log: EventLog, head: Head, through: int, archive: Path | None, *, dry_run: bool, yes: bool) -> None:

@@ -13,6 +13,7 @@ import click
 
 from shared.model.settings import Settings
 from shared.ports.event_log import EventLog
+from shared.ports.read_models import ReadModels
 
 Result = TypeVar("Result")
 
@@ -40,6 +41,18 @@ def with_log(data: Path | None, use: Callable[[EventLog], Awaitable[Result]], *,
     async def look() -> Result:
         async with open_log(Settings.load(**overrides(data)), make=make) as event_log:
             return await use(event_log)
+
+    return asyncio.run(look())
+
+
+def with_models(data: Path | None, use: Callable[[EventLog, ReadModels], Awaitable[Result]]) -> Result:
+    """The same with the read models of that log."""
+    from shared.wiring.log_only import open_log, open_read_models
+
+    async def look() -> Result:
+        settings = Settings.load(**overrides(data))
+        async with open_log(settings) as event_log, open_read_models(settings) as models:
+            return await use(event_log, models)
 
     return asyncio.run(look())
 

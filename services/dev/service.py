@@ -20,7 +20,7 @@ from services.edge.service import open_edge
 from services.ingest.producers import PRODUCERS_SETTING, Producers
 from services.ingest.service import open_ingest
 from services.persister.lag import Lag
-from services.persister.service import persist
+from services.persister.service import persist, probes
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.telemetry import tracing
@@ -59,7 +59,7 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
             *edge_blueprints(edge, settings),
             *doors,
             console_blueprint(backends.broker, backends.event_log),
-            probes={"broker": backends.broker.ping, "log": backends.event_log.head, "lag": lag.probe},
+            probes=probes(backends, lag),
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(
@@ -87,7 +87,7 @@ async def _announce(bound: asyncio.Future[int], secret: str, data_dir: Path | No
 @contextlib.asynccontextmanager
 async def _persisting(settings: Settings, backends: Backends, stopping: asyncio.Event) -> AsyncIterator[Lag]:
     lag = Lag(backends.broker, backends.event_log, settings.lag_max_s)
-    task = asyncio.create_task(persist(settings, backends.broker, backends.event_log, lag), name="persister")
+    task = asyncio.create_task(persist(settings, backends, lag), name="persister")
     # A platform without its persister only looks alive.
     task.add_done_callback(lambda _: stopping.set())
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -59,7 +58,7 @@ class Dispatcher:
         saved_at = told_at = time.monotonic()
         told = position
         while self._tenure.fence == fence:
-            self._tenure.appended.clear()
+            seen = self._tenure.last
             page = await self._log.read(position, PAGE_ENTRIES)
             if page.entries:
                 await self._deliver(page.entries)
@@ -71,7 +70,7 @@ class Dispatcher:
                 await self._broker.tell_progress(position)
                 told, told_at = position, time.monotonic()
             if not page.entries:
-                await self._appended(IDLE_S if position == saved else CHECKPOINT_EVERY_S)
+                await self._tenure.appended_since(seen, IDLE_S if position == saved else CHECKPOINT_EVERY_S)
 
     async def _deliver(self, entries: Sequence[Entry]) -> None:
         await self._broker.deliver(entries)
@@ -79,11 +78,6 @@ class Dispatcher:
         if tracing.is_exporting():
             for entry in entries:
                 _trace_dispatch(entry)
-
-    async def _appended(self, at_most_s: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(at_most_s):
-                await self._tenure.appended.wait()
 
 
 def _count(entries: Sequence[Entry]) -> None:

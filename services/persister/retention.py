@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 from services.persister.archive import archived
 from services.persister.dispatcher import CHECKPOINT as DISPATCHED
+from shared.folds import PROJECTIONS
 from shared.model.entry import EXPIRED, Entry, expired
 from shared.model.errors import FenceLost, InvalidInput, Unavailable
 from shared.model.patterns import matcher
 from shared.model.tags import CONTROL
+from shared.ports.read_models import Stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from services.persister.tenure import Tenure
     from shared.model.settings import Settings
     from shared.ports.event_log import EventLog, Fence
+    from shared.ports.read_models import Generation, ReadModels
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +116,18 @@ class Retention:
             log.info("retention expired content", extra={"types": pattern, "expired": count, "through": through})
 
 
-async def followed(event_log: EventLog) -> int:
-    """How far the dispatch has come: what it has not delivered yet must not be forgotten."""
-    return await event_log.checkpoint(DISPATCHED)
+async def followed(event_log: EventLog, models: ReadModels) -> int:
+    """How far the dispatch and every projection have come: what they have not seen must not be forgotten."""
+    log_id = (await event_log.head()).log_id
+    dispatched = await event_log.checkpoint(DISPATCHED)
+    found = [generation for generation in await models.generations() if generation.log_id == log_id]
+    return min([dispatched, *(position for one in PROJECTIONS for position in _folded(one.model.name, found))])
+
+
+def _folded(name: str, generations: Sequence[Generation]) -> Sequence[int]:
+    """What is being built behind the current generation begins anew where the log was trimmed under it."""
+    by_stage = {found.stage: found.position for found in generations if found.model.name == name}
+    return [by_stage[stage] for stage in (Stage.CURRENT, Stage.BUILDING) if stage in by_stage][:1]
 
 
 async def last_before(event_log: EventLog, moment: datetime) -> int:

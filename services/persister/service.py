@@ -12,26 +12,38 @@ from typing import TYPE_CHECKING
 
 from services.persister.dispatcher import Dispatcher
 from services.persister.lag import Lag
+from services.persister.projections.follower import Follower
+from services.persister.projections.health import stopped_probe
 from services.persister.retention import READERS_GONE_TIMEOUTS, Policy, Retention, followed
 from services.persister.tenure import Tenure
 from services.persister.writer import Writer
+from shared.folds import PROJECTIONS
 from shared.telemetry import tracing
 from shared.web.app import make_app
 from shared.web.server import serve
 from shared.wiring import open_backends
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shared.folds.projection import Projection
     from shared.model.settings import Settings
-    from shared.ports.broker import Broker
-    from shared.ports.event_log import EventLog
+    from shared.web.health import Probe
+    from shared.wiring import Backends
 
 DEFAULT_PORT = 8084
 # Health checks end at once; nothing else is served.
 STOP_GRACE_S = 1.0
 
 
-async def persist(settings: Settings, broker: Broker, event_log: EventLog, lag: Lag | None = None) -> None:
+async def persist(
+    settings: Settings,
+    backends: Backends,
+    lag: Lag | None = None,
+    projections: Sequence[Projection] = PROJECTIONS,
+) -> None:
     """Runs the persister's loops until cancelled. The death of one is the death of all."""
+    broker, event_log, models = backends.broker, backends.event_log, backends.read_models
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     tenure = Tenure(event_log, broker, owner, settings.lease_s)
     async with asyncio.TaskGroup() as loops:
@@ -43,8 +55,21 @@ async def persist(settings: Settings, broker: Broker, event_log: EventLog, lag: 
         policy = Policy.of(settings)
         if policy.forgets_anything:
             wait_s = READERS_GONE_TIMEOUTS * settings.backend_timeout_s
-            retention = Retention(event_log, tenure, policy, partial(followed, event_log), wait_s)
+            retention = Retention(event_log, tenure, policy, partial(followed, event_log, models), wait_s)
             loops.create_task(retention.run(), name="persister-retention")
+        for projection in projections:
+            follower = Follower(projection, event_log, models, tenure)
+            loops.create_task(follower.run(), name=f"persister-projection-{projection.model.name}")
+
+
+def probes(backends: Backends, lag: Lag) -> Mapping[str, Probe]:
+    """What `/readyz` asks of a process that persists."""
+    return {
+        "broker": backends.broker.ping,
+        "log": backends.event_log.head,
+        "lag": lag.probe,
+        "projections": stopped_probe(backends.read_models),
+    }
 
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
@@ -52,9 +77,8 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
     tracing.set_up("persister")
     async with open_backends(settings) as backends:
         lag = Lag(backends.broker, backends.event_log, settings.lag_max_s)
-        probes = {"broker": backends.broker.ping, "log": backends.event_log.head, "lag": lag.probe}
-        app = make_app("persister", settings, probes=probes)
-        persisting = asyncio.create_task(persist(settings, backends.broker, backends.event_log, lag), name="persister")
+        app = make_app("persister", settings, probes=probes(backends, lag))
+        persisting = asyncio.create_task(persist(settings, backends, lag), name="persister")
         persisting.add_done_callback(lambda _: stopping.set())
         try:
             port = DEFAULT_PORT if settings.port is None else settings.port

@@ -9,6 +9,7 @@ dispatched, would wait for the next event.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from shared.model.errors import FenceLost, Unavailable
@@ -28,8 +29,8 @@ class Tenure:
         self._began = asyncio.Event()
         self.fence: Fence | None = None
         self.last = 0
-        self.appended = asyncio.Event()
-        """Set after each append: the dispatcher has something to do."""
+        """Where the log ends, as far as this process knows."""
+        self._appended = asyncio.Event()
         metrics.is_active_persister.told_by(self, lambda tenure: tenure.fence is not None)
 
     async def take(self, *, force: bool) -> Fence:
@@ -60,7 +61,19 @@ class Tenure:
     def advanced(self, last: int) -> None:
         """Tells that the log now ends at `last`."""
         self.last = last
-        self.appended.set()
+        # Everybody who waits now is woken; who begins to wait later compares with `last` first.
+        appended, self._appended = self._appended, asyncio.Event()
+        appended.set()
+
+    async def appended_since(self, seen: int, at_most_s: float) -> None:
+        """Waits until the log ends elsewhere than at `seen`, a former `last`; no longer than `at_most_s`.
+
+        Whoever notes `last` before it reads the log, and finds nothing there, misses no append.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                while self.last == seen:
+                    await self._appended.wait()
 
     async def keep(self) -> None:
         """Renews the lease while active, and claims the fence once nobody's lease runs. Never returns."""

@@ -1,7 +1,7 @@
 """The promises of the ports as checks that any adapter can be held to: plain asserts, no pytest.
 
-An adapter's tests give a maker and run every check of `EVENT_LOG_CHECKS`, `LOG_UPKEEP_CHECKS`, `BROKER_CHECKS` and
-`SESSION_STORE_CHECKS`:
+An adapter's tests give a maker and run every check of `EVENT_LOG_CHECKS`, `LOG_UPKEEP_CHECKS`,
+`BROKER_CHECKS`, `SESSION_STORE_CHECKS` and `READ_MODELS_CHECKS`:
 
     @asynccontextmanager
     async def make() -> AsyncIterator[Storage[EventLog]]:
@@ -21,6 +21,7 @@ from typing import Protocol, TypeVar
 
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
+from shared.ports.read_models import ReadModels
 from shared.ports.sessions import SessionStore
 
 Port_co = TypeVar("Port_co", covariant=True)
@@ -32,7 +33,7 @@ class Storage(Protocol[Port_co]):
     def client(self) -> AbstractAsyncContextManager[Port_co]:
         """Opens one client of this storage; leaving it is the end of that client's process.
 
-        Checks of the log and of the session store hold several clients at once, as two processes
+        Checks of all but the broker hold several clients at once, as two processes
         would. Checks of the broker open the next client only after they left the one before: that is
         their restart. What no longer fits one client (an unacknowledged arrival, a lease) must survive it.
         """
@@ -47,3 +48,6 @@ BrokerMaker = Callable[[], AbstractAsyncContextManager[Storage[Broker]]]
 
 SessionStoreMaker = Callable[[], AbstractAsyncContextManager[Storage[SessionStore]]]
 """Gives a session store that nobody has used; leaving it may delete everything."""
+
+ReadModelsMaker = Callable[[], AbstractAsyncContextManager[Storage[ReadModels]]]
+"""Gives read models that nobody has used; leaving it may delete everything."""

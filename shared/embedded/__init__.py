@@ -1,4 +1,4 @@
-"""Broker, log and session store within one process, on SQLite: what `carillon dev` and small installations run on.
+"""All backends within one process, on SQLite: what `carillon dev` and small installations run on.
 
 Nothing here is a stand-in: a confirmed publish survives `kill -9`, what was not acknowledged comes
 again, and the log is fenced as in production. The one difference is that it serves one process.
@@ -13,16 +13,20 @@ from pathlib import Path
 from shared.embedded.broker import SqliteBroker, open_broker
 from shared.embedded.event_log import SqliteEventLog, open_event_log
 from shared.embedded.folder import own_folder
+from shared.embedded.read_models import SqliteReadModels, open_read_models
 from shared.embedded.sessions import SqliteSessionStore, open_session_store
 
-__all__ = ["SqliteBroker", "SqliteEventLog", "SqliteSessionStore", "open_embedded"]
+__all__ = ["MODELS_FILE", "SqliteBroker", "SqliteEventLog", "SqliteReadModels", "SqliteSessionStore", "open_embedded"]
+
+
+MODELS_FILE = "models.db"
 
 
 @asynccontextmanager
 async def open_embedded(
     data_dir: Path | None,
-) -> AsyncIterator[tuple[SqliteBroker, SqliteEventLog, SqliteSessionStore]]:
-    """Opens broker, log and session store kept in `data_dir`, made where there is none; None keeps them in memory.
+) -> AsyncIterator[tuple[SqliteBroker, SqliteEventLog, SqliteSessionStore, SqliteReadModels]]:
+    """Opens all that is kept in `data_dir`, made where there is none; None keeps it in memory.
 
     Raises `InvalidInput` when another process has the folder or it cannot be written, and
     `LogUnavailable` or `BrokerUnavailable` when one of its files cannot be used.
@@ -32,5 +36,6 @@ async def open_embedded(
             opened.enter_context(own_folder(data_dir))
         log = await opened.enter_async_context(open_event_log(data_dir and data_dir / "log.db"))
         sessions = await opened.enter_async_context(open_session_store(data_dir and data_dir / "sessions.db"))
+        models = await opened.enter_async_context(open_read_models(data_dir and data_dir / MODELS_FILE))
         broker = await opened.enter_async_context(open_broker(data_dir and data_dir / "broker.db"))
-        yield broker, log, sessions
+        yield broker, log, sessions, models

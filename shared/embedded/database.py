@@ -12,12 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from shared.model.errors import Unavailable
 
 Result = TypeVar("Result")
 Transaction = Callable[[sqlite3.Connection], Result]
+Synchronous = Literal["FULL", "NORMAL"]
 
 # A busy disk answers in milliseconds; whoever waits longer than this is better told to come again.
 ANSWER_WITHIN_S = 10.0
@@ -52,21 +53,21 @@ class Database:
     """Promises.
 
     - Transactions of `write` happen one after the other, in the order of the calls; what one
-      returned is on the disk (WAL, synchronous=FULL).
+      returned is on the disk (WAL, synchronous=FULL), or with NORMAL survives a crash of the process.
     - `read` sees one snapshot, holding every write that returned before, and waits for no writer.
     - Whatever the transaction function raises itself undoes the transaction and is passed on.
     - SQLite's own failures, and a disk silent for `ANSWER_WITHIN_S`, raise `unavailable`; the
       transaction may then have taken effect.
     """
 
-    def __init__(self, path: Path | None, unavailable: Callable[[str], Unavailable]) -> None:
+    def __init__(self, path: Path | None, unavailable: Callable[[str], Unavailable], synchronous: Synchronous) -> None:
         self._name = str(path) if path else "the database in memory"
         self._target = str(path) if path else ":memory:"
         self._unavailable = unavailable
         self._closed = False
-        self._writer = _Connection(self._target)
+        self._writer = _Connection(self._target, synchronous)
         # A database in memory belongs to its one connection.
-        self._reader = _Connection(self._target) if path else self._writer
+        self._reader = _Connection(self._target, synchronous) if path else self._writer
 
     async def write(self, transaction: Transaction[Result]) -> Result:
         """Runs a transaction that may write."""
@@ -107,8 +108,8 @@ class Database:
 class _Connection:
     """A connection and the only thread that uses it."""
 
-    def __init__(self, target: str) -> None:
-        self._target = target
+    def __init__(self, target: str, synchronous: Synchronous) -> None:
+        self._target, self._synchronous = target, synchronous
         self._connection: sqlite3.Connection | None = None
         self.thread = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite {Path(target).name}")
 
@@ -119,7 +120,7 @@ class _Connection:
         self._connection = sqlite3.connect(self._target, timeout=LOCK_WITHIN_S, isolation_level=None)
         for pragma in (
             "journal_mode = WAL",
-            "synchronous = FULL",
+            f"synchronous = {self._synchronous}",
             "foreign_keys = OFF",
             f"cache_size = -{CACHE_KIB}",
             f"wal_autocheckpoint = {CHECKPOINT_EVERY_PAGES}",
@@ -152,13 +153,13 @@ class _Connection:
 
 @asynccontextmanager
 async def open_database(
-    path: Path | None, schema: str, unavailable: Callable[[str], Unavailable]
+    path: Path | None, schema: str, unavailable: Callable[[str], Unavailable], *, synchronous: Synchronous = "FULL"
 ) -> AsyncIterator[Database]:
     """Opens the database at `path`, made where there is none; None keeps it in memory.
 
     `schema` is a script that may run again over an existing database.
     """
-    database = Database(path, unavailable)
+    database = Database(path, unavailable, synchronous)
     try:
         await database._open(schema)
         yield database

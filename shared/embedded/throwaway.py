@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shared.embedded.broker import SqliteBroker, open_broker
 from shared.embedded.event_log import SqliteEventLog, open_event_log
+from shared.embedded.read_models import SqliteReadModels, open_read_models
 from shared.embedded.sessions import SqliteSessionStore, open_session_store
 
 
@@ -46,6 +47,17 @@ class SessionsFile:
         return open_session_store(self.path)
 
 
+@dataclass(frozen=True, slots=True)
+class ReadModelsFile:
+    """Read models of one file, whoever opens it."""
+
+    path: Path
+
+    def client(self) -> AbstractAsyncContextManager[SqliteReadModels]:
+        """Opens it as another process would."""
+        return open_read_models(self.path)
+
+
 @asynccontextmanager
 async def throwaway_log(data_dir: Path | None) -> AsyncIterator[LogFile]:
     """A fresh log on the disk of `data_dir`, where one is given."""
@@ -65,3 +77,10 @@ async def throwaway_sessions(data_dir: Path | None) -> AsyncIterator[SessionsFil
     """A fresh session store on the disk of `data_dir`, where one is given."""
     with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
         yield SessionsFile(Path(folder) / "sessions.db")
+
+
+@asynccontextmanager
+async def throwaway_read_models(data_dir: Path | None) -> AsyncIterator[ReadModelsFile]:
+    """Fresh read models on the disk of `data_dir`, where one is given."""
+    with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
+        yield ReadModelsFile(Path(folder) / "models.db")

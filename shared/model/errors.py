@@ -116,6 +116,27 @@ class Degraded(CarillonError):
     """The process does its job, but not all of it; the message says what not, and what to do."""
 
 
+class ModelMissing(Unavailable):
+    """A read model has not been built yet, or not in the shape that is asked for; soon it will be."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("read model", detail)
+
+
+class FoldConflict(CarillonError):
+    """A generation of a read model is not where the caller believed it to be: somebody else folds it, or dropped it.
+
+    Nothing was stored. Ask anew where it is.
+    """
+
+
+class FoldRejected(CarillonError):
+    """The storage refuses a row of this commit whatever its state: a body that is no JSON, or too large.
+
+    Nothing of it was stored.
+    """
+
+
 class FenceLost(CarillonError):
     """Another writer has claimed the log since; this one must stop writing at once."""
 

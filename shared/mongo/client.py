@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 import pymongo
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo import ReadPreference, WriteConcern
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from shared.model.errors import LogUnavailable
@@ -20,7 +22,10 @@ from shared.mongo.translation import translated
 MAJORITY = WriteConcern("majority", j=True)
 # The driver gives up a little before we do, because its error says more than "no answer in time".
 DRIVER_SHARE_OF_TIMEOUT = 0.9
+# How much of a call's time a living writer gets to finish the transaction that it is in.
+SHARE_OF_A_LIVING_WRITER = 0.4
 
+Result = TypeVar("Result")
 Prepare = Callable[[AsyncIOMotorDatabase[Document]], Awaitable[None]]
 
 
@@ -64,6 +69,25 @@ class DatabaseClient:
             # What answers next may be another, empty server.
             self.prepare_again()
             raise
+
+    async def freed(
+        self, update: Callable[[], Awaitable[Result]], collection: AsyncIOMotorCollection[Document], locked: Document
+    ) -> Result:
+        """What the update returns, also where a writer was killed in a transaction that changed its document.
+
+        Such a transaction stays open in the server and keeps the document locked for over a minute
+        (transactionLifetimeLimitSeconds), so its session, which the document names, is ended. A writer
+        that lives needs milliseconds.
+        """
+        try:
+            with pymongo.timeout(self.driver_timeout_s * SHARE_OF_A_LIVING_WRITER):
+                return await update()
+        except PyMongoError as error:
+            if not error.timeout:
+                raise
+        if before := await collection.find_one(locked):
+            await self.motor.admin.command({"killSessions": [{"id": before["session"]}]})
+        return await update()
 
     def prepare_again(self) -> None:
         """Has the next call make what is missing: somebody may have dropped it."""

@@ -7,26 +7,23 @@ in one transaction, so that the compare-and-set on the head orders all writers.
 
 from __future__ import annotations
 
-import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import islice
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
-import pymongo
-from pymongo import ASCENDING, DESCENDING, MongoClient, ReturnDocument
+from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError, PyMongoError
-from pymongo.read_concern import ReadConcern
+from pymongo.errors import DuplicateKeyError
 
 from shared.model.entry import Entry, Head, Identity, Page
 from shared.model.errors import AppendConflict, FenceLost, LogGap, LogUnavailable
 from shared.model.settings import Settings
-from shared.mongo.client import MAJORITY, DatabaseClient, from_now
+from shared.mongo.client import DatabaseClient, from_now
 from shared.mongo.documents import Document, entry_document, entry_of, head_of
 from shared.mongo.log_upkeep import MongoLogUpkeep
 from shared.mongo.schema import (
@@ -40,6 +37,7 @@ from shared.mongo.schema import (
     STREAM_INDEX,
     ensure_schema,
 )
+from shared.mongo.transactions import TransactionThread
 from shared.mongo.translation import translated_append
 from shared.mongo.turns import Turns
 from shared.ports.event_log import Fence
@@ -47,14 +45,9 @@ from shared.ports.event_log import Fence
 # The server merges at most 200 index scans in order (internalQueryMaxScansToExplode); with more it
 # reads every entry of every tag and sorts them in memory. A reader of more tags is served in parts.
 MAX_MERGED_TAGS = 150
-# How much of a claim's time a living writer gets to finish the append that it is in.
-SHARE_OF_A_LIVING_WRITER = 0.4
 # A read that meets a hole looks at the head again: retention may have trimmed under it, but not
 # faster than this many times.
 READ_ATTEMPTS = 3
-
-
-Result = TypeVar("Result")
 
 
 @asynccontextmanager
@@ -77,17 +70,13 @@ class MongoEventLog:
         self._checkpoints = self._database[CHECKPOINTS]
         self._removed_versions = self._database[REMOVED_VERSIONS]
         # One thread: a log has one writer, and a batch whose caller went away ends before the next.
-        self._appender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="append")
-        # One session, used in that thread alone: its next transaction ends the one before it, if that
-        # was left open in the server by a broken connection, where it would lock the head for a minute.
-        self._session: ClientSession | None = None
+        self._appends = TransactionThread(client, "append")
         self._reads = Turns()
         self.upkeep = MongoLogUpkeep(client)
 
     async def close(self) -> None:
         """Ends the session, whose open transaction goes with it, and leaves the server."""
-        await self._client.close(self._appender)
-        self._appender.shutdown(wait=False, cancel_futures=True)
+        await self._appends.close()
 
     async def head(self) -> Head:
         async with self._client.bounded():
@@ -97,31 +86,21 @@ class MongoEventLog:
         free = {"$or": [{"$eq": ["$owner", {"$literal": owner}]}, {"$lte": ["$lease_until", "$$NOW"]}]}
         claimable: Document = {"_id": HEAD_ID} if force else {"_id": HEAD_ID, "$expr": free}
         async with self._client.bounded():
-            session = await self._in_append_thread(self._writing_session)
+            session = await self._appends.session_id()
             taken = {
                 "epoch": {"$add": ["$epoch", 1]},
                 "owner": {"$literal": owner},
-                "session": {"$literal": session.session_id["id"]},
+                "session": {"$literal": session},
                 "lease_until": from_now(lease_s),
             }
             head = await self._taken(claimable, taken)
         return Fence(head["epoch"], head["last"]) if head else None
 
     async def _taken(self, claimable: Document, taken: Document) -> Document | None:
-        """The head as it was taken, also from a writer that was killed in the middle of an append.
-
-        Its transaction stays open in the server and keeps the head locked for over a minute
-        (transactionLifetimeLimitSeconds), so it is ended. One that lives needs milliseconds.
-        """
-        try:
-            with pymongo.timeout(self._client.driver_timeout_s * SHARE_OF_A_LIVING_WRITER):
-                return await self._updated_head(claimable, taken)
-        except PyMongoError as error:
-            if not error.timeout:
-                raise
-        if before := await self._heads.find_one(claimable | {"session": {"$exists": True}}):
-            await self._client.motor.admin.command({"killSessions": [{"id": before["session"]}]})
-        return await self._updated_head(claimable, taken)
+        """The head as it was taken, also from a writer that was killed in the middle of an append."""
+        return await self._client.freed(
+            lambda: self._updated_head(claimable, taken), self._heads, claimable | {"session": {"$exists": True}}
+        )
 
     async def _updated_head(self, claimable: Document, taken: Document) -> Document | None:
         return await self._heads.find_one_and_update(claimable, [{"$set": taken}], return_document=ReturnDocument.AFTER)
@@ -140,46 +119,13 @@ class MongoEventLog:
         with translated_append():
             documents = _documents(entries)
             async with self._client.bounded():
-                is_mine = await self._in_append_thread(lambda: self._append(fence.epoch, documents))
+                is_mine = await self._appends.run(partial(_move_head_and_insert, fence.epoch, documents))
                 head = None if is_mine else await self._heads.find_one({"_id": HEAD_ID})
         if is_mine:
             return
         if head is None or head["epoch"] != fence.epoch:
             raise FenceLost(f"epoch {fence.epoch} is over")
         raise AppendConflict(f"the log ends at {head['last']}, the batch begins at {entries[0].position}")
-
-    def _append(self, epoch: int, documents: list[Document]) -> bool:
-        """Runs the whole transaction in this thread; False where the head is not as expected.
-
-        Not with Motor's own session: a cancelled caller would abort it from another thread while an
-        insert of it still runs, and a session belongs to one thread. It also saves three hops a batch.
-        """
-        database: Database[Document] = self._database.delegate
-
-        def move_head_and_insert(session: ClientSession) -> bool:
-            first, last = documents[0]["_id"], documents[-1]["_id"]
-            moved = database[HEADS].update_one(
-                {"_id": HEAD_ID, "epoch": epoch, "last": first - 1}, {"$set": {"last": last}}, session=session
-            )
-            if moved.matched_count:
-                database[ENTRIES].insert_many(documents, ordered=True, session=session)
-            return bool(moved.matched_count)
-
-        # with_transaction commits again after an unknown result and starts over after a transient
-        # error, until the time is up: https://www.mongodb.com/docs/manual/core/transactions-in-applications/
-        with pymongo.timeout(self._client.driver_timeout_s):
-            return self._writing_session().with_transaction(
-                move_head_and_insert, read_concern=ReadConcern("majority"), write_concern=MAJORITY
-            )
-
-    def _writing_session(self) -> ClientSession:
-        if self._session is None:
-            client: MongoClient[Document] = self._client.motor.delegate
-            self._session = client.start_session()
-        return self._session
-
-    async def _in_append_thread(self, call: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._appender, call)
 
     async def positions(self, identities: Collection[Identity]) -> Mapping[Identity, int]:
         ids_by_source: dict[str, list[str]] = {}
@@ -270,6 +216,19 @@ class MongoEventLog:
             self._client.prepare_again()
             raise LogUnavailable("its head is missing: somebody dropped the database")
         return head_of(document)
+
+
+def _move_head_and_insert(
+    epoch: int, documents: list[Document], database: Database[Document], session: ClientSession
+) -> bool:
+    """The transaction of an append; False where the head is not as expected."""
+    first, last = documents[0]["_id"], documents[-1]["_id"]
+    moved = database[HEADS].update_one(
+        {"_id": HEAD_ID, "epoch": epoch, "last": first - 1}, {"$set": {"last": last}}, session=session
+    )
+    if moved.matched_count:
+        database[ENTRIES].insert_many(documents, ordered=True, session=session)
+    return bool(moved.matched_count)
 
 
 def _documents(entries: Sequence[Entry]) -> list[Document]:

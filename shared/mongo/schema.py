@@ -13,6 +13,7 @@ from shared.mongo.documents import Document, HeadDocument
 ENTRIES, HEADS, CHECKPOINTS = "entries", "heads", "checkpoints"
 REMOVED_VERSIONS = "removed_versions"
 TICKETS, EDGES, CONNECTIONS = "tickets", "edges", "connections"
+GENERATIONS = "generations"
 HEAD_ID = "head"
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,6 +40,17 @@ CONNECTION_INDEXES = (
     IndexModel([("sub", ASCENDING), ("_id", ASCENDING)], name=USER_INDEX),
 )
 
+# The storage itself holds off a second current generation of a name, and a second one being built.
+GENERATION_INDEXES = (
+    IndexModel([("name", ASCENDING)], name="current", unique=True, partialFilterExpression={"stage": "current"}),
+    IndexModel(
+        [("name", ASCENDING), ("model", ASCENDING), ("log_id", ASCENDING)],
+        name="building",
+        unique=True,
+        partialFilterExpression={"stage": "building"},
+    ),
+)
+
 
 def _empty_head() -> HeadDocument:
     return HeadDocument(_id=HEAD_ID, log_id=new_log_id(), epoch=0, owner=None, lease_until=LONG_AGO, last=0, floor=0)
@@ -54,3 +66,8 @@ async def ensure_session_schema(database: AsyncIOMotorDatabase[Document]) -> Non
     """The same for the collections of the session store."""
     await database[TICKETS].create_indexes(list(TICKET_INDEXES))
     await database[CONNECTIONS].create_indexes(list(CONNECTION_INDEXES))
+
+
+async def ensure_read_model_schema(database: AsyncIOMotorDatabase[Document]) -> None:
+    """The same for read models; their tables are made with each generation."""
+    await database[GENERATIONS].create_indexes(list(GENERATION_INDEXES))

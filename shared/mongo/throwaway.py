@@ -12,6 +12,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from shared.model.settings import Settings
 from shared.mongo.documents import Document
 from shared.mongo.event_log import MongoEventLog, open_event_log
+from shared.mongo.read_models import MongoReadModels, open_read_models
 from shared.mongo.sessions import MongoSessionStore, open_session_store
 from shared.mongo.translation import translated
 
@@ -38,6 +39,17 @@ class MongoSessions:
         return open_session_store(self.settings)
 
 
+@dataclass(frozen=True, slots=True)
+class MongoModels:
+    """The read models of one database, whoever opens it."""
+
+    settings: Settings
+
+    def client(self) -> AbstractAsyncContextManager[MongoReadModels]:
+        """Opens them."""
+        return open_read_models(self.settings)
+
+
 @asynccontextmanager
 async def throwaway_database(settings: Settings) -> AsyncIterator[MongoDatabase]:
     """A fresh database on the configured server, dropped at the end."""
@@ -50,6 +62,13 @@ async def throwaway_sessions(settings: Settings) -> AsyncIterator[MongoSessions]
     """The same, for a session store."""
     async with _throwaway(settings) as fresh:
         yield MongoSessions(fresh)
+
+
+@asynccontextmanager
+async def throwaway_read_models(settings: Settings) -> AsyncIterator[MongoModels]:
+    """The same, for read models."""
+    async with _throwaway(settings) as fresh:
+        yield MongoModels(fresh)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from bson.errors import BSONError
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
-from shared.model.errors import AppendConflict, AppendRejected, LogUnavailable
+from shared.model.errors import AppendConflict, AppendRejected, FoldRejected, LogUnavailable
 
 DUPLICATE_KEY = 11000
 # Codes that blame the document, not the moment: BadValue, InvalidLength, InvalidBSON, a validator's
@@ -45,6 +45,19 @@ def translated_append() -> Iterator[None]:
         raise
     except (BSONError, OverflowError, UnicodeError) as error:
         raise AppendRejected(_first_line(error)) from error
+
+
+@contextmanager
+def translated_fold() -> Iterator[None]:
+    """Inside, what blames the rows of a commit is told apart from what blames the moment."""
+    try:
+        with translated_append():
+            yield
+    except AppendRejected as rejected:
+        raise FoldRejected(str(rejected)) from rejected
+    except ValueError as error:
+        # What is no JSON.
+        raise FoldRejected(_first_line(error)) from error
 
 
 def _code(error: BaseException | None) -> int | None:

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from shared.model.settings import Settings
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
+from shared.ports.read_models import ReadModels
 from shared.ports.sessions import SessionStore
 
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """What a service needs to have a broker and a log, and an edge to know of the others."""
+    """What a service needs to have a broker, a log and its read models, and an edge to know of the others."""
 
     broker: Broker
     event_log: EventLog
     sessions: SessionStore
+    read_models: ReadModels
 
 
 @asynccontextmanager
@@ -36,9 +38,12 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             yield Backends(*await stack.enter_async_context(open_embedded(settings.data_dir)))
         else:
             from shared.mongo.event_log import open_event_log
+            from shared.mongo.read_models import open_read_models
             from shared.mongo.sessions import open_session_store
             from shared.rabbit.broker import open_broker
 
             broker = await stack.enter_async_context(open_broker(settings))
             event_log = await stack.enter_async_context(open_event_log(settings))
-            yield Backends(broker, event_log, await stack.enter_async_context(open_session_store(settings)))
+            sessions = await stack.enter_async_context(open_session_store(settings))
+            read_models = await stack.enter_async_context(open_read_models(settings))
+            yield Backends(broker, event_log, sessions, read_models)

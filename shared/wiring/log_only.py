@@ -1,4 +1,4 @@
-"""The log without the broker, for tools that look at it while the services run."""
+"""The log and its read models without the broker, for tools that look at them while the services run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.ports.event_log import EventLog
+from shared.ports.read_models import ReadModels
 
 
 @asynccontextmanager
@@ -33,3 +34,19 @@ async def open_log(settings: Settings, *, make: bool = False) -> AsyncIterator[E
 
         async with open_mongo_log(settings) as event_log:
             yield event_log
+
+
+@asynccontextmanager
+async def open_read_models(settings: Settings) -> AsyncIterator[ReadModels]:
+    """The read models beside that log, which is open already."""
+    if settings.backends == "embedded":
+        from shared.embedded import MODELS_FILE
+        from shared.embedded.read_models import open_read_models as open_embedded_models
+
+        async with open_embedded_models(settings.data_dir and settings.data_dir / MODELS_FILE) as models:
+            yield models
+    else:
+        from shared.mongo.read_models import open_read_models as open_mongo_models
+
+        async with open_mongo_models(settings) as mongo_models:
+            yield mongo_models

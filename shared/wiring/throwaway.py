@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from shared.model.settings import Settings
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
+from shared.ports.read_models import ReadModels
 from shared.ports.sessions import SessionStore
 
 Port_co = TypeVar("Port_co", covariant=True)
@@ -52,3 +53,14 @@ def throwaway_sessions(settings: Settings) -> Callable[[], AbstractAsyncContextM
     from shared.mongo import throwaway as mongo
 
     return partial(mongo.throwaway_sessions, settings)
+
+
+def throwaway_read_models(settings: Settings) -> Callable[[], AbstractAsyncContextManager[Opens[ReadModels]]]:
+    """Makes fresh read models where `settings` keep theirs; each is removed when it is left."""
+    if settings.backends == "embedded":
+        from shared.embedded import throwaway as embedded
+
+        return partial(embedded.throwaway_read_models, settings.data_dir)
+    from shared.mongo import throwaway as mongo
+
+    return partial(mongo.throwaway_read_models, settings)

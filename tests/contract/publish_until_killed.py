@@ -38,7 +38,7 @@ async def append(log: SqliteEventLog) -> None:
 
 
 async def main() -> None:
-    async with open_embedded(Path(sys.argv[1])) as (broker, log, _):
+    async with open_embedded(Path(sys.argv[1])) as (broker, log, *_):
         await asyncio.gather(append(log), *(publish(broker, publisher) for publisher in range(PUBLISHERS)))
 
 

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from shared.conformance import BrokerMaker, LogMaker, SessionStoreMaker, Storage
+from shared.conformance import BrokerMaker, LogMaker, ReadModelsMaker, SessionStoreMaker, Storage
 from shared.conformance.broker import BROKER_CHECKS, BrokerCheck
 from shared.conformance.event_log import EVENT_LOG_CHECKS, LogCheck
 from shared.conformance.log_upkeep import LOG_UPKEEP_CHECKS
+from shared.conformance.read_models import READ_MODELS_CHECKS, ReadModelsCheck
 from shared.conformance.sessions import SESSION_STORE_CHECKS, SessionStoreCheck
-from shared.embedded import broker, event_log, sessions
+from shared.embedded import broker, event_log, read_models, sessions
 from shared.embedded.database import Database, open_database
 from shared.model.errors import BrokerUnavailable, LogUnavailable
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
+from shared.ports.read_models import ReadModels
 from shared.ports.sessions import SessionStore
 
 
@@ -75,6 +77,23 @@ class SessionsInMemory:
         yield sessions.SqliteSessionStore(self._database)
 
 
+class ReadModelsOnDisk:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def client(self) -> AbstractAsyncContextManager[ReadModels]:
+        return read_models.open_read_models(self._path)
+
+
+class ReadModelsInMemory:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[ReadModels]:
+        yield read_models.SqliteReadModels(self._database)
+
+
 @pytest.fixture(params=["disk", "memory"])
 def log_maker(request: pytest.FixtureRequest, tmp_path: Path) -> LogMaker:
     made = 0
@@ -122,6 +141,20 @@ def session_store_maker(request: pytest.FixtureRequest, tmp_path: Path) -> Sessi
     return on_disk if request.param == "disk" else in_memory
 
 
+@pytest.fixture(params=["disk", "memory"])
+def read_models_maker(request: pytest.FixtureRequest, tmp_path: Path) -> ReadModelsMaker:
+    @asynccontextmanager
+    async def on_disk() -> AsyncIterator[Storage[ReadModels]]:
+        yield ReadModelsOnDisk(tmp_path / "models.db")
+
+    @asynccontextmanager
+    async def in_memory() -> AsyncIterator[Storage[ReadModels]]:
+        async with open_database(None, read_models.SCHEMA, LogUnavailable) as database:
+            yield ReadModelsInMemory(database)
+
+    return on_disk if request.param == "disk" else in_memory
+
+
 @pytest.mark.parametrize("check", [*EVENT_LOG_CHECKS, *LOG_UPKEEP_CHECKS], ids=lambda check: check.__name__)
 async def test_event_log(check: LogCheck, log_maker: LogMaker) -> None:
     await check(log_maker)
@@ -135,3 +168,8 @@ async def test_broker(check: BrokerCheck, broker_maker: BrokerMaker) -> None:
 @pytest.mark.parametrize("check", SESSION_STORE_CHECKS, ids=lambda check: check.__name__)
 async def test_session_store(check: SessionStoreCheck, session_store_maker: SessionStoreMaker) -> None:
     await check(session_store_maker)
+
+
+@pytest.mark.parametrize("check", READ_MODELS_CHECKS, ids=lambda check: check.__name__)
+async def test_read_models(check: ReadModelsCheck, read_models_maker: ReadModelsMaker) -> None:
+    await check(read_models_maker)

@@ -104,7 +104,7 @@ class TestKilled:
         told = [*killed_after(tmp_path, confirmations), *killed_after(tmp_path, confirmations)]
         published = [line.removeprefix("published ") for line in told if line.startswith("published ")]
         appended = [int(line.removeprefix("appended ")) for line in told if line.startswith("appended ")]
-        async with open_embedded(tmp_path) as (opened, log, _):
+        async with open_embedded(tmp_path) as (opened, log, *_):
             head = await log.head()
             page = await log.read(0, head.last + 1)
             assert [entry.position for entry in page.entries] == list(range(1, head.last + 1))
@@ -443,7 +443,7 @@ def one_of_many(position: int) -> Entry:
 
 async def test_an_event_goes_the_whole_way_in_memory() -> None:
     got: list[Entry] = []
-    async with open_embedded(None) as (opened, log, _):
+    async with open_embedded(None) as (opened, log, *_):
         assert isinstance(opened, SqliteBroker)
         feed = await opened.open_feed(got.append, print)
         await feed.bind(["user:alice"])

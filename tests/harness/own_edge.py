@@ -91,7 +91,7 @@ async def served(own: OwnEdge) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def _persisting(settings: Settings, backends: Backends) -> AsyncIterator[None]:
-    persister = asyncio.create_task(persist(settings, backends.broker, backends.event_log), name="own-persister")
+    persister = asyncio.create_task(persist(settings, backends), name="own-persister")
     try:
         yield
     finally:

@@ -72,7 +72,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Backends, Any, Edge
             *edge_blueprints(edge, settings),
             probes={},
         )
-        persisting = asyncio.create_task(persist(settings, backends.broker, backends.event_log))
+        persisting = asyncio.create_task(persist(settings, backends))
         try:
             yield backends, app.test_client(), edge
         finally:

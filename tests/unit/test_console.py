@@ -33,7 +33,7 @@ async def page(broker: Broker, event_log: EventLog) -> str:
 
 
 async def test_shows_where_the_log_stands() -> None:
-    async with open_embedded(None) as (broker, event_log, _):
+    async with open_embedded(None) as (broker, event_log, *_):
         shown = await page(broker, event_log)
         assert (await event_log.head()).log_id in shown
     assert shown.count("answers") == 2

@@ -93,7 +93,7 @@ class Backends:
 
 @pytest.fixture
 async def backends() -> AsyncIterator[Backends]:
-    async with open_embedded(None) as (broker, event_log, _):
+    async with open_embedded(None) as (broker, event_log, *_):
         yield Backends(broker, event_log)
 
 
