@@ -18,7 +18,7 @@ from shared.conformance.samples import an_entry
 from shared.embedded import open_embedded
 from shared.folds.projection import Projection
 from shared.model.entry import Entry
-from shared.model.errors import ModelMissing, Unavailable
+from shared.model.errors import Degraded, ModelMissing
 from shared.model.read_model import Changes, Model, Reading, Row, Scan, Table, get, rows
 from shared.ports.read_models import Stage
 from shared.wiring import Backends
@@ -158,7 +158,7 @@ async def test_one_that_fails_stops_alone_and_tells_where(process: Process) -> N
     assert await process.totals("others") == {"a": 1, "b": 1, "c": 1, "d": 1}
 
     async def stopped() -> None:
-        with pytest.raises(Unavailable, match=r"'totals' stopped at position 3 \(poison id-3\): KeyError: 'id-3'"):
+        with pytest.raises(Degraded, match=r"'totals' stopped at position 3 \(poison id-3\): KeyError: 'id-3'"):
             await probe()
 
     await answered(stopped, AssertionError, pytest.fail.Exception)

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from shared.model.errors import Unavailable
-from shared.ports.read_models import ReadModels, Stage
+from shared.model.errors import Degraded
+from shared.ports.read_models import Generation, ReadModels, Stage
 
 
 def stopped_probe(models: ReadModels) -> Callable[[], Awaitable[None]]:
-    """A probe that fails while a projection is stopped, naming the position and the event."""
+    """A probe that tells of each stopped projection with the position and the event; the rest of the job goes on."""
 
     async def probe() -> None:
-        for found in await models.generations():
-            if found.failure is not None and found.stage in (Stage.CURRENT, Stage.BUILDING):
-                failure = found.failure
-                where = f"{found.model.name!r} stopped at position {failure.position} ({failure.event})"
-                raise Unavailable("projections", f"{where}: {failure.problem}")
+        found = await models.generations()
+        if stopped := [generation for generation in found if _is_stopped(generation)]:
+            raise Degraded("; ".join(map(_told, stopped)))
 
     return probe
+
+
+def _is_stopped(generation: Generation) -> bool:
+    return generation.failure is not None and generation.stage in (Stage.CURRENT, Stage.BUILDING)
+
+
+def _told(generation: Generation) -> str:
+    failure = generation.failure
+    assert failure is not None
+    where = f"projection {generation.model.name!r} stopped at position {failure.position} ({failure.event})"
+    return f"{where}: {failure.problem}; see: carillon projections ls"
