@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
+from shared.model.content import Content
 from shared.model.entry import Entry, Identity
-from shared.model.errors import InvalidEvent, VersionConflict
+from shared.model.errors import IdentityConflict, InvalidEvent, VersionConflict
 from shared.model.event import Event, is_traceparent
 from shared.ports.broker import Arrival, DeadLetter
 from shared.telemetry.tracing import new_traceparent
+
+
+class Arrived(NamedTuple):
+    """An event that came by the intake."""
+
+    event: Event
+    body: bytes
+    """As it came, for the dead letter that it may become."""
+
+    @property
+    def identity(self) -> Identity:
+        return self.event.source, self.event.id
 
 
 @dataclass(slots=True)
 class Sorted:
     """Arrivals told apart: events, and what is none."""
 
-    events: list[Event] = field(default_factory=list)
-    bodies: dict[Identity, bytes] = field(default_factory=dict)
-    """Each event as it came, for the dead letter that it may become."""
+    events: list[Arrived] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
 
 
@@ -28,7 +40,8 @@ class Known:
     """What the log already holds of a batch."""
 
     last: int
-    positions: Mapping[Identity, int]
+    contents: Mapping[Identity, Content]
+    """Of those that it holds, what they say."""
     versions: Mapping[str, int]
 
 
@@ -47,8 +60,7 @@ def sort_arrivals(arrivals: Iterable[Arrival], max_bytes: int) -> Sorted:
     for arrival in arrivals:
         try:
             event = Event.from_json(arrival.body, max_bytes)
-            found.events.append(_with_context(event, arrival))
-            found.bodies.setdefault((event.source, event.id), arrival.body)
+            found.events.append(Arrived(_with_context(event, arrival), arrival.body))
         except InvalidEvent as refused:
             found.dead.append(dead_letter(arrival.body, refused))
     return found
@@ -69,27 +81,38 @@ def _with_context(event: Event, arrival: Arrival) -> Event:
     return event.model_copy(update=context)
 
 
-def plan_batch(events: Sequence[Event], known: Known, now: datetime, bodies: Mapping[Identity, bytes]) -> Plan:
+def plan_batch(arrived: Iterable[Arrived], known: Known, now: datetime) -> Plan:
     """Gives each new event its position and version, in the order of arrival.
 
     Duplicates, of the log or inside the batch, are dropped first: a repeated event is accepted
-    even where its `expectedversion` has been overtaken by its own first copy.
+    even where its `expectedversion` has been overtaken by its own first copy. What has the identity
+    of another event and says something else is a dead letter: to drop it would lose it unseen.
     """
-    plan, seen, versions = Plan(), set(known.positions), dict(known.versions)
-    for event in events:
-        identity = (event.source, event.id)
-        if identity in seen:
-            plan.duplicates.append(identity)
+    plan, versions = Plan(), dict(known.versions)
+    seen: dict[Identity, Content | Event] = dict(known.contents)
+    for one in arrived:
+        event, identity = one.event, one.identity
+        if first := seen.get(identity):
+            _set_aside(plan, one, first)
             continue
         version = None if event.subject is None else versions.get(event.subject, 0) + 1
         if event.expected_version is not None and version != event.expected_version + 1:
-            plan.dead.append(dead_letter(bodies[identity], _conflict(event, (version or 1) - 1)))
+            plan.dead.append(dead_letter(one.body, _conflict(event, (version or 1) - 1)))
             continue
-        seen.add(identity)
+        seen[identity] = event
         if version is not None and event.subject is not None:
             versions[event.subject] = version
         plan.entries.append(entry_of(event, known.last + len(plan.entries) + 1, version, now))
     return plan
+
+
+def _set_aside(plan: Plan, one: Arrived, first: Content | Event) -> None:
+    """What has the identity of an event that was there before it."""
+    try:
+        (Content.of(first) if isinstance(first, Event) else first).check_repeat(Content.of(one.event))
+        plan.duplicates.append(one.identity)
+    except IdentityConflict as conflict:
+        plan.dead.append(dead_letter(one.body, conflict))
 
 
 def entry_of(event: Event, position: int, version: int | None, now: datetime) -> Entry:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanKind
 
-from services.persister.batch import Known, Plan, Sorted, dead_letter, plan_batch, sort_arrivals
+from services.persister.batch import Arrived, Known, Plan, Sorted, dead_letter, plan_batch, sort_arrivals
+from shared.model.content import Content
 from shared.model.errors import AppendConflict, AppendRejected, FenceLost, InvalidEvent, LogUnavailable, Unavailable
 from shared.telemetry import metrics, tracing
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from services.persister.tenure import Tenure
     from shared.model.entry import Identity
-    from shared.model.event import Event
     from shared.model.settings import Settings
     from shared.ports.broker import Arrival, Broker, DeadLetter, Intake
     from shared.ports.event_log import EventLog, Fence
@@ -92,7 +92,7 @@ class Writer:
     async def _append_under(self, fence: Fence, found: Sorted) -> list[DeadLetter]:
         try:
             with _span(found.events):
-                return await self._append(fence, found.events, found.bodies)
+                return await self._append(fence, found.events)
         except FenceLost:
             self._tenure.end(fence, "another persister is active")
             raise
@@ -101,12 +101,10 @@ class Writer:
             self._tenure.end(fence, "the log did not answer")
             raise
 
-    async def _append(
-        self, fence: Fence, events: Sequence[Event], bodies: Mapping[Identity, bytes]
-    ) -> list[DeadLetter]:
+    async def _append(self, fence: Fence, events: Sequence[Arrived]) -> list[DeadLetter]:
         """Appends what is new of these events; returns those that are poison."""
         while events:
-            plan = plan_batch(events, await self._known(events), datetime.now(UTC), bodies)
+            plan = plan_batch(events, await self._known(events), datetime.now(UTC))
             try:
                 if plan.entries:
                     with metrics.append_seconds.time():
@@ -118,27 +116,29 @@ class Writer:
                 log.info("planning the batch anew: %s", conflict)
                 self._tenure.last = (await self._log.head()).last
             except AppendRejected as rejected:
-                return await self._append_one_by_one(fence, events, bodies, rejected)
+                return await self._append_one_by_one(fence, events, rejected)
             else:
                 return plan.dead
         return []
 
     async def _append_one_by_one(
-        self, fence: Fence, events: Sequence[Event], bodies: Mapping[Identity, bytes], rejected: AppendRejected
+        self, fence: Fence, events: Sequence[Arrived], rejected: AppendRejected
     ) -> list[DeadLetter]:
         """Finds the poison in a batch that the storage refuses, so that its neighbours persist."""
         if len(events) == 1:
             refused = InvalidEvent("event", f"the log refuses it ({rejected})", "look at its data", reason="rejected")
-            return [dead_letter(bodies[events[0].source, events[0].id], refused)]
-        return [letter for event in events for letter in await self._append(fence, [event], bodies)]
+            return [dead_letter(events[0].body, refused)]
+        return [letter for event in events for letter in await self._append(fence, [event])]
 
-    async def _known(self, events: Sequence[Event]) -> Known:
-        subjects = {event.subject for event in events if event.subject is not None}
-        positions, versions = await asyncio.gather(
-            self._log.positions({(event.source, event.id) for event in events}),
-            self._log.versions(subjects),
-        )
-        return Known(self._tenure.last, positions, versions)
+    async def _known(self, events: Sequence[Arrived]) -> Known:
+        subjects = {event.subject for event, _ in events if event.subject is not None}
+        contents, versions = await asyncio.gather(self._contents(events), self._log.versions(subjects))
+        return Known(self._tenure.last, contents, versions)
+
+    async def _contents(self, events: Sequence[Arrived]) -> dict[Identity, Content]:
+        """What the log holds of these identities; mostly nothing, or all of them after a crash."""
+        positions = await self._log.positions({one.identity for one in events})
+        return {entry.identity: Content.of_entry(entry) for entry in await self._log.entries(positions.values())}
 
 
 def _count(plan: Plan) -> None:
@@ -150,12 +150,12 @@ def _count(plan: Plan) -> None:
 
 
 @contextmanager
-def _span(events: Sequence[Event]) -> Iterator[None]:
+def _span(events: Sequence[Arrived]) -> Iterator[None]:
     """One root span a batch, linked to the creation context of each event in it."""
     if not tracing.is_exporting() or not events:
         yield
         return
-    links = [link for event in events if (link := tracing.link_to(event.traceparent, event.tracestate))]
+    links = [link for event, _ in events if (link := tracing.link_to(event.traceparent, event.tracestate))]
     with (
         tracing.tracer().start_as_current_span(
             f"process {tracing.LOG}",

@@ -240,6 +240,15 @@ async def positions_tells_what_the_log_holds(make: LogMaker) -> None:
         assert dict(await log.positions([])) == {}
 
 
+async def entries_are_found_at_their_positions(make: LogMaker) -> None:
+    async with make() as storage, storage.client() as log:
+        written = [*entries(1, MANY), *awkward_entries(MANY + 1, "user:alice")]
+        await log.append(await _claimed(log), written)
+        assert_equal(await log.entries([entry.position for entry in reversed(written)]), written)
+        assert_equal(await log.entries([0, 7, 3, len(written) + 1, 2**53]), [written[2], written[6]])
+        assert_equal(await log.entries([]), [])
+
+
 async def versions_tells_the_last_of_each_stream(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
         many = [an_entry(at, subject=f"job/{at}", version=1) for at in range(1, MANY + 1)]
@@ -382,6 +391,7 @@ EVENT_LOG_CHECKS: tuple[LogCheck, ...] = (
     racing_appends_of_one_fence_have_one_winner,
     a_cancelled_append_may_be_repeated,
     positions_tells_what_the_log_holds,
+    entries_are_found_at_their_positions,
     versions_tells_the_last_of_each_stream,
     read_pages_in_order,
     read_beyond_the_end_finds_nothing,

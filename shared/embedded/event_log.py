@@ -126,6 +126,9 @@ class SqliteEventLog:
 
         return await self._database.read(transaction)
 
+    async def entries(self, positions: Collection[int]) -> Sequence[Entry]:
+        return await self._database.read(lambda db: _at(db, positions))
+
     async def versions(self, subjects: Collection[str]) -> Mapping[str, int]:
         def transaction(db: sqlite3.Connection) -> dict[str, int]:
             last = {subject: _one(db, _LAST_VERSION, (subject,))[0] for subject in subjects}
@@ -213,10 +216,13 @@ def _all(db: sqlite3.Connection, after: int, limit: int) -> list[Entry]:
 
 
 def _tagged(db: sqlite3.Connection, after: int, limit: int, tags: Collection[str]) -> list[Entry]:
-    positions = _positions_of(db, after, limit, tags)
+    return _at(db, _positions_of(db, after, limit, tags))
+
+
+def _at(db: sqlite3.Connection, positions: Collection[int]) -> list[Entry]:
     chosen = "SELECT value FROM json_each(?)"
     query = f"SELECT {_COLUMNS} FROM entries WHERE position IN ({chosen}) ORDER BY position"
-    return [_entry(row) for row in db.execute(query, (dumps(positions),))]
+    return [_entry(row) for row in db.execute(query, (dumps(list(positions)),))]
 
 
 def _positions_of(db: sqlite3.Connection, after: int, limit: int, tags: Collection[str]) -> list[int]:

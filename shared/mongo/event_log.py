@@ -140,6 +140,13 @@ class MongoEventLog:
             found = self._entries.find(wanted, {"source": 1, "id": 1}, hint=IDENTITY_INDEX, batch_size=len(identities))
             return {(one["source"], one["id"]): one["_id"] for one in await found.to_list(len(identities))}
 
+    async def entries(self, positions: Collection[int]) -> Sequence[Entry]:
+        if not positions:
+            return []
+        async with self._reads.one(), self._client.bounded():
+            found = await self._found({"_id": {"$in": list(positions)}}, len(positions), hint="_id_")
+        return list(map(entry_of, found))
+
     async def versions(self, subjects: Collection[str]) -> Mapping[str, int]:
         if not subjects:
             return {}

@@ -64,6 +64,10 @@ class EventLog(Protocol):
         """Of these identities, those that the log holds, with their positions."""
         ...
 
+    async def entries(self, positions: Collection[int]) -> Sequence[Entry]:
+        """The entries at these positions, in order; those that the log does not hold are left out."""
+        ...
+
     async def versions(self, subjects: Collection[str]) -> Mapping[str, int]:
         """Of these subjects, those that have events, with their last versions."""
         ...

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo import WriteConcern
 
-from services.persister.batch import Known, plan_batch
+from services.persister.batch import Arrived, Known, plan_batch
 from shared.model.event import Event
 from shared.mongo.documents import Document, entry_document
 from shared.mongo.schema import HEAD_ID, HEADS, INDEXES
@@ -104,7 +104,7 @@ async def _until(heads: AsyncIOMotorCollection[Document], last: int) -> tuple[fl
 async def _bare_rate(installation: Installation, name: str, events: int, *, indexed: bool) -> float:
     """The same documents in batches of the same size, one after the other, with the same write concern."""
     settings = installation.settings
-    plan = plan_batch(list(map(_event, range(events))), Known(0, {}, {}), datetime.now(UTC), {})
+    plan = plan_batch((Arrived(_event(number), b"") for number in range(events)), Known(0, {}, {}), datetime.now(UTC))
     documents = list(map(entry_document, plan.entries))
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(settings.mongo_url.get_secret_value())
     try:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 
 from services.edge import frames
-from services.persister.batch import Known, plan_batch
+from services.persister.batch import Arrived, Known, plan_batch
 from shared.model.event import Event
 from shared.mongo.documents import entry_document, entry_of
 from shared.rabbit.messages import entry_messages, event_message
@@ -24,12 +24,13 @@ _NOTHING_KNOWN = Known(0, {}, {})
 async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
     events = [samples.event(number, f"user:{number}") for number in range(EVENTS)]
     bodies = [event.to_json() for event in events]
+    arrived = [Arrived(event, body) for event, body in zip(events, bodies, strict=True)]
     now = datetime.now(UTC)
-    entries = plan_batch(events, _NOTHING_KNOWN, now, {}).entries
+    entries = plan_batch(arrived, _NOTHING_KNOWN, now).entries
     documents = list(map(entry_document, entries))
     steps: dict[str, Callable[[], object]] = {
         "Event.from_json": lambda: list(map(Event.from_json, bodies)),
-        "plan_batch": lambda: plan_batch(events, _NOTHING_KNOWN, now, {}),
+        "plan_batch": lambda: plan_batch(arrived, _NOTHING_KNOWN, now),
         "entry_document": lambda: list(map(entry_document, entries)),
         "entry_of": lambda: list(map(entry_of, documents)),
         "event_message": lambda: list(map(event_message, events)),

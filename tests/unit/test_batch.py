@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from services.persister.batch import Known, Plan, plan_batch, sort_arrivals
+from services.persister.batch import Arrived, Known, Plan, plan_batch, sort_arrivals
+from shared.model.content import Content
 from shared.model.event import Event
 from shared.ports.broker import Arrival
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-NOTHING = Known(last=0, positions={}, versions={})
+NOTHING = Known(last=0, contents={}, versions={})
 
 
 def event(id: str, **attributes: Any) -> Event:
@@ -21,7 +22,7 @@ def event(id: str, **attributes: Any) -> Event:
 
 
 def plan(events: list[Event], known: Known = NOTHING) -> Plan:
-    return plan_batch(events, known, NOW, {(event.source, event.id): event.to_json() for event in events})
+    return plan_batch((Arrived(event, event.to_json()) for event in events), known, NOW)
 
 
 def test_positions_follow_the_last_one_in_the_order_of_arrival() -> None:
@@ -30,7 +31,9 @@ def test_positions_follow_the_last_one_in_the_order_of_arrival() -> None:
 
 
 def test_duplicates_of_the_log_and_inside_the_batch_are_dropped_and_leave_no_gap() -> None:
-    made = plan([event("a"), event("b"), event("a"), event("c")], Known(7, {("/test", "b"): 3}, {}))
+    made = plan(
+        [event("a"), event("b"), event("a"), event("c")], Known(7, {("/test", "b"): Content.of(event("b"))}, {})
+    )
     assert [(entry.position, entry.id) for entry in made.entries] == [(8, "a"), (9, "c")]
     assert made.duplicates == [("/test", "b"), ("/test", "a")]
 
@@ -67,6 +70,26 @@ def test_a_repeated_optimistic_append_is_a_duplicate_and_no_conflict() -> None:
     assert made.dead == []
 
 
+@pytest.mark.parametrize("is_in_the_log", [True, False])
+@pytest.mark.parametrize("other", [{"data": {"x": 2}}, {"type": "test.failed"}, {"audience": "user:bob"}])
+def test_what_has_the_identity_of_another_event_is_a_dead_letter(is_in_the_log: bool, other: dict[str, Any]) -> None:
+    """It was dropped as a duplicate once, and nobody ever learned that it was lost."""
+    first, impostor = event("a", data={"x": 1}, audience="user:alice"), event("a", **({"data": {"x": 1}} | other))
+    if is_in_the_log:
+        made = plan([impostor, event("b")], Known(7, {("/test", "a"): Content.of(first)}, {}))
+    else:
+        made = plan([first, impostor, event("b")])
+    assert [entry.id for entry in made.entries] == (["b"] if is_in_the_log else ["a", "b"])
+    assert made.duplicates == []
+    (letter,) = made.dead
+    assert (letter.reason, Event.from_json(letter.body)) == ("identity-conflict", impostor)
+
+
+def test_a_repeat_that_rules_would_send_to_fewer_is_a_duplicate() -> None:
+    made = plan([event("a", audience="user:alice topic:x"), event("a", audience="user:alice", time=NOW.isoformat())])
+    assert (len(made.entries), made.dead, made.duplicates) == (1, [], [("/test", "a")])
+
+
 def test_a_conflict_names_both_versions_and_keeps_the_event_whole() -> None:
     refused = event("a", subject="job/1", expectedversion=2, audience="user:alice", data={"x": 1})
     (letter,) = plan([refused], Known(9, {}, {"job/1": 5})).dead
@@ -79,7 +102,7 @@ def test_garbage_is_told_from_events_and_its_neighbours_stay() -> None:
     good = event("a", audience="user:alice").to_json()
     bodies = [good, b"", b"\xff\x00", b"[]", b'{"specversion":"1.0"}', b"x" * 2000, good.replace(b'"a"', b'"b"')]
     found = sort_arrivals([Arrival(body, number) for number, body in enumerate(bodies)], max_bytes=1000)
-    assert [event.id for event in found.events] == ["a", "b"]
+    assert [one.event.id for one in found.events] == ["a", "b"]
     assert [letter.body for letter in found.dead] == bodies[1:6]
     assert [letter.reason for letter in found.dead] == ["invalid-event"] * 4 + ["too-large"]
 

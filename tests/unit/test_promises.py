@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from services.edge.handover import Handover, Offer, start_after
-from services.persister.batch import Known, Plan, plan_batch, sort_arrivals
+from services.persister.batch import Arrived, Known, Plan, plan_batch, sort_arrivals
+from shared.model.content import Content
 from shared.model.cursor import Cursor
 from shared.model.entry import Entry, Head, Page
 from shared.model.event import Event
@@ -51,11 +52,11 @@ class Log:
         self.entries += entries
         return True
 
-    def known(self, events: list[Event], last: int) -> Known:
-        positions = {entry.identity: entry.position for entry in self.entries}
+    def known(self, arrived: list[Arrived], last: int) -> Known:
+        wanted = {one.identity for one in arrived}
+        contents = {entry.identity: Content.of_entry(entry) for entry in self.entries if entry.identity in wanted}
         versions = {entry.subject: entry.version or 0 for entry in self.entries if entry.subject}
-        wanted = {(event.source, event.id) for event in events}
-        return Known(last, {key: at for key, at in positions.items() if key in wanted}, versions)
+        return Known(last, contents, versions)
 
     def read(self, after: int, limit: int, tags: frozenset[str]) -> Page:
         found = [entry for entry in self.entries if entry.position > after and tags & set(entry.audience)][:limit]
@@ -156,7 +157,7 @@ class Pipeline(RuleBasedStateMachine):
         if writer.batch and writer.plan is None and not writer.done:
             found = sort_arrivals(writer.batch, 10_000)
             known = self.log.known(found.events, writer.last)
-            writer.plan = plan_batch(found.events, known, NOW, found.bodies)
+            writer.plan = plan_batch(found.events, known, NOW)
 
     @rule(which=st.integers(0, 1), outcome_is_known=st.booleans(), takes_effect=st.booleans())
     def append(self, which: int, outcome_is_known: bool, takes_effect: bool) -> None:
