@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from shared.model.entry import Identity
 from shared.model.errors import Unavailable
@@ -10,6 +13,12 @@ from shared.ports.event_log import EventLog
 
 # One query of either log answers so many identities in a few milliseconds.
 MAX_IDENTITIES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    identities: Collection[Identity]
+    answer: asyncio.Future[Mapping[Identity, int]]
 
 
 class PositionLookup:
@@ -21,38 +30,46 @@ class PositionLookup:
 
     def __init__(self, event_log: EventLog) -> None:
         self._event_log = event_log
-        self._waiting: dict[Identity, asyncio.Future[int | None]] = {}
+        self._waiting: deque[_Question] = deque()
         self._asking: asyncio.Task[None] | None = None
 
-    async def position(self, identity: Identity) -> int | None:
-        """The event's position, None where the log does not hold it. Raises `LogUnavailable`."""
-        answer = self._waiting.get(identity)
-        if answer is None:
-            answer = self._waiting[identity] = asyncio.get_running_loop().create_future()
-            # Everyone who asked may be gone by the time of the answer, which is nobody's error.
-            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+    async def positions(self, identities: Collection[Identity]) -> Mapping[Identity, int]:
+        """The positions of those that the log holds, and perhaps of others. Raises `LogUnavailable`."""
+        question = _Question(identities, asyncio.get_running_loop().create_future())
+        self._waiting.append(question)
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask(), name="ingest-lookup")
-        # Several may wait for this answer: one that gives up must not take it from the others.
-        return await asyncio.shield(answer)
+        return await question.answer
 
     async def _ask(self) -> None:
         while self._waiting:
-            identities = list(self._waiting)[:MAX_IDENTITIES]
-            answers = {identity: self._waiting.pop(identity) for identity in identities}
+            questions = self._next()
             try:
-                positions = await self._event_log.positions(identities)
+                found = await self._event_log.positions({one for asked in questions for one in asked.identities})
             except BaseException as failed:
                 # Whoever came meanwhile would wait for a second timeout: one bound holds for all.
                 failure = failed if isinstance(failed, Exception) else Unavailable("log", "the server is stopping")
-                self._fail(answers | self._waiting, failure)
+                self._fail([*questions, *self._waiting], failure)
                 if isinstance(failed, Exception):
                     return
                 raise
-            for identity, answer in answers.items():
-                answer.set_result(positions.get(identity))
+            for question in questions:
+                if not question.answer.done():
+                    question.answer.set_result(found)
 
-    def _fail(self, answers: dict[Identity, asyncio.Future[int | None]], failure: Exception) -> None:
-        self._waiting = {}
-        for answer in answers.values():
-            answer.set_exception(failure)
+    def _next(self) -> list[_Question]:
+        """At least one, and no more than fit one query; who gave up is not asked for."""
+        questions: list[_Question] = []
+        size = 0
+        while self._waiting and (not questions or size + len(self._waiting[0].identities) <= MAX_IDENTITIES):
+            question = self._waiting.popleft()
+            if not question.answer.done():
+                questions.append(question)
+                size += len(question.identities)
+        return questions
+
+    def _fail(self, questions: Collection[_Question], failure: Exception) -> None:
+        self._waiting.clear()
+        for question in questions:
+            if not question.answer.done():
+                question.answer.set_exception(failure)

@@ -1,14 +1,18 @@
-"""Publishing: a checked event becomes a confirmed one, once, with the context it was created in."""
+"""Publishing: checked events become confirmed ones, once, with the context they were created in."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from services.ingest.lookup import PositionLookup
-from shared.model.errors import CarillonError, EventTooLarge
+from services.ingest.recent import Published, Recent
+from shared.model.content import Content
+from shared.model.entry import Entry, Identity
+from shared.model.errors import Abandoned, CarillonError, EventTooLarge, IdentityConflict, Unavailable
 from shared.model.event import Event
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
@@ -23,67 +27,177 @@ class Receipt:
     source: str
     id: str
     duplicate: bool
-    """Whether the log held it already; then nothing was published."""
+    """Whether it was published before; then nothing was published now."""
     traceparent: str | None
     """The creation context, as the log has it or will have it."""
 
 
+Outcome = Receipt | CarillonError
+
+
 class Publisher:
-    """Promise: once a receipt is returned, the event is in the log or durably on its way there."""
+    """Promise: what a receipt is returned for is in the log or durably on its way there."""
 
     def __init__(self, broker: Broker, event_log: EventLog, max_event_bytes: int) -> None:
         self._broker, self._event_log = broker, event_log
         self._lookup = PositionLookup(event_log)
+        self._recent = Recent[Outcome](time.monotonic)
         self._max_event_bytes = max_event_bytes
 
-    async def publish(self, event: Event) -> Receipt:
-        """Publishes, unless the log holds the event. Raises `Unavailable`, `EventTooLarge`.
+    async def publish(self, events: Sequence[Event], *, all_or_nothing: bool = False) -> list[Outcome]:
+        """Publishes what was not published before, in this order. Returns for each event a receipt or its error.
 
-        After `Unavailable` the event may have been stored: publish it again, and it is in the log once.
+        - `Unavailable`: it may have been stored; publish it again, and it is in the log once.
+        - `IdentityConflict`, `EventTooLarge`: it was not stored.
+        - `Abandoned`: with `all_or_nothing`, nothing is published where one of them conflicts or is too large.
         """
-        position = await self._lookup.position((event.source, event.id))
-        if position is not None:
-            metrics.events_duplicate.labels("ingest").inc()
-            return await self._receipt_of_duplicate(event, position)
-        with self._producer_span(event) as span:
-            try:
-                created = with_creation_context(event, span)
-                self._check_size(created)
-                await self._broker.publish(created)
-            except CarillonError as failed:
-                span.set_status(Status(StatusCode.ERROR, str(failed)))
-                raise
-        metrics.events_accepted.inc()
-        return Receipt(created.source, created.id, False, created.traceparent)
+        attempts = [self._begun(event) for event in events]
+        own = [attempt for attempt in attempts if attempt.known is None]
+        try:
+            await self._decide(own)
+            if all_or_nothing and any(isinstance(attempt.outcome, CarillonError) for attempt in attempts):
+                _end(own, Abandoned())
+            await self._store([attempt for attempt in own if attempt.outcome is None])
+        except CarillonError as failed:
+            _end(own, failed)
+        finally:
+            _end(own, Unavailable("server", "it is stopping"))
+            for attempt in own:
+                self._settle(attempt)
+        return [await attempt.settled() for attempt in attempts]
 
-    async def _receipt_of_duplicate(self, event: Event, position: int) -> Receipt:
-        """Names the context of the stored event: this one is dropped, and its trace leads nowhere."""
-        page = await self._event_log.read(position - 1, 1)
-        stored = next((entry for entry in page.entries if entry.identity == (event.source, event.id)), None)
-        return Receipt(event.source, event.id, True, stored.traceparent if stored else event.traceparent)
+    def _begun(self, event: Event) -> _Attempt:
+        known = self._recent.get((event.source, event.id))
+        if known is None:
+            return _Attempt(event, self._recent.begin((event.source, event.id), event))
+        return _Attempt(event, known, known, _conflict(known, event))
 
-    def _producer_span(self, event: Event) -> AbstractContextManager[Span]:
-        link = link_to(event.traceparent, event.tracestate)
-        attributes = {
-            "messaging.system": tracing.SYSTEM,
-            "messaging.destination.name": tracing.EVENTS,
-            "messaging.operation.type": "send",
-            "messaging.message.id": event.id,
-        }
-        return tracer().start_as_current_span(
-            f"publish {tracing.EVENTS}",
-            kind=SpanKind.PRODUCER,
-            links=[link] if link else None,
-            attributes=attributes if is_exporting() else None,
-            record_exception=False,
-        )
+    async def _decide(self, attempts: Sequence[_Attempt]) -> None:
+        """Finds duplicates, and gives the others their contexts: base64 and these make an event longer than it came."""
+        if not attempts:
+            return
+        positions = await self._lookup.positions([attempt.identity for attempt in attempts])
+        found = [positions[attempt.identity] for attempt in attempts if attempt.identity in positions]
+        stored = {entry.identity: entry for entry in await self._event_log.entries(found)} if found else {}
+        for attempt in attempts:
+            if attempt.identity in positions:
+                attempt.outcome = _duplicate(attempt.event, stored.get(attempt.identity))
+            else:
+                attempt.create()
+                attempt.outcome = self._too_large(attempt.body)
 
-    def _check_size(self, event: Event) -> None:
-        """As the persister will: base64 and the trace context make an event longer than its request."""
-        size_bytes = len(event.to_json())
-        if size_bytes > self._max_event_bytes:
-            problem = f"the event is {size_bytes} bytes as JSON with its trace context"
-            raise EventTooLarge("body", problem, f"send at most {self._max_event_bytes}, or a link to the rest")
+    async def _store(self, attempts: Sequence[_Attempt]) -> None:
+        if attempts:
+            await self._broker.publish(*(attempt.event for attempt in attempts))
+        for attempt in attempts:
+            event = attempt.event
+            attempt.outcome = Receipt(event.source, event.id, False, event.traceparent)
+        metrics.events_accepted.inc(len(attempts))
+
+    def _settle(self, attempt: _Attempt) -> None:
+        """Tells those who meet it in `Recent`."""
+        outcome = attempt.end()
+        if attempt.body and isinstance(outcome, Receipt):
+            self._recent.confirm(attempt.published, outcome, attempt.body)
+        else:
+            self._recent.fail(attempt.identity, attempt.published, outcome)
+
+    def _too_large(self, body: bytes) -> EventTooLarge | None:
+        """As the persister would say."""
+        if len(body) <= self._max_event_bytes:
+            return None
+        problem = f"the event is {len(body)} bytes as JSON with its trace context"
+        return EventTooLarge("body", problem, f"send at most {self._max_event_bytes}, or a link to the rest")
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One event on its way to its outcome."""
+
+    event: Event
+    published: Published[Outcome]
+    known: Published[Outcome] | None = None
+    """Where the event was published by another call, or by this one before."""
+    outcome: Outcome | None = None
+    body: bytes = b""
+    span: Span | None = None
+
+    @property
+    def identity(self) -> Identity:
+        return self.event.source, self.event.id
+
+    def create(self) -> None:
+        """Begins the span that is the creation context."""
+        self.span = _producer_span(self.event)
+        self.event = with_creation_context(self.event, self.span)
+        self.body = self.event.to_json()
+
+    def end(self) -> Outcome:
+        assert self.outcome is not None
+        if self.span is not None:
+            if isinstance(self.outcome, CarillonError):
+                self.span.set_status(Status(StatusCode.ERROR, str(self.outcome)))
+            self.span.end()
+        return self.outcome
+
+    async def settled(self) -> Outcome:
+        """Only after our own are settled: others may wait for those while we wait for theirs."""
+        if self.outcome is None:
+            assert self.known is not None
+            self.outcome = _as_repeat(await self.known.outcome())
+        return self.outcome
+
+
+def _end(attempts: Sequence[_Attempt], error: CarillonError) -> None:
+    for attempt in attempts:
+        attempt.outcome = attempt.outcome or error
+
+
+def _conflict(known: Published[Outcome], repeat: Event) -> IdentityConflict | None:
+    try:
+        known.check_repeat(repeat)
+    except IdentityConflict as conflict:
+        return conflict
+    return None
+
+
+def _as_repeat(first: Outcome) -> Outcome:
+    if not isinstance(first, Receipt):
+        return first
+    metrics.events_duplicate.labels("ingest").inc()
+    return replace(first, duplicate=True)
+
+
+def _duplicate(event: Event, stored: Entry | None) -> Outcome:
+    """Names the context of the stored event: this one is dropped, and its trace leads nowhere.
+
+    Args:
+        stored: None where retention took it in this moment.
+    """
+    if stored is not None:
+        try:
+            Content.of_entry(stored).check_repeat(Content.of(event))
+        except IdentityConflict as conflict:
+            return conflict
+    metrics.events_duplicate.labels("ingest").inc()
+    return Receipt(event.source, event.id, True, stored.traceparent if stored else event.traceparent)
+
+
+def _producer_span(event: Event) -> Span:
+    link = link_to(event.traceparent, event.tracestate)
+    attributes = {
+        "messaging.system": tracing.SYSTEM,
+        "messaging.destination.name": tracing.EVENTS,
+        "messaging.operation.type": "send",
+        "messaging.message.id": event.id,
+    }
+    return tracer().start_span(
+        f"publish {tracing.EVENTS}",
+        kind=SpanKind.PRODUCER,
+        links=[link] if link else None,
+        attributes=attributes if is_exporting() else None,
+        record_exception=False,
+    )
 
 
 def with_creation_context(event: Event, span: Span) -> Event:

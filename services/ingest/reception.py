@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.ingest.publisher import Publisher, Receipt
-from shared.model.errors import Busy, CarillonError, InvalidEvent
+from services.ingest.publisher import Outcome, Publisher, Receipt
+from shared.model.errors import Abandoned, Busy, CarillonError, IdentityConflict, InvalidEvent, Unavailable
 from shared.model.event import Event
 from shared.model.producer import Producer
 from shared.model.tags import CONTROL, audience_text
 from shared.telemetry import metrics
 from shared.web.problem import reason_of
 
-# With each holding an event of the default 256 KiB, 128 MiB; and beyond some hundred outstanding
-# confirms brokers get slower, not faster. Over it the answer is 503 at once: waiting here would
-# hold memory without bound, while the client's retry costs nothing.
-MAX_PUBLISHES_IN_FLIGHT = 512
+# Some ten times what the broker confirms at a time: the last of them waits a fraction of a second. Over it the
+# answer is 503 at once: waiting here would hold memory without bound, while the client's retry costs nothing.
+MAX_PUBLISHES_IN_FLIGHT = 2000
+# Of the time that a backend has for one call: an accepted event takes several, and its caller is told in time.
+SHARE_OF_TIMEOUT = 0.9
+
+
+_log = logging.getLogger(__name__)
 
 
 class Routing(Protocol):
@@ -70,6 +74,14 @@ def anything(event: Event) -> None:
     """A catalogue without types."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """An event that may be published, as it will be, with what is said about it."""
+
+    event: Event
+    notifications: tuple[Event, ...]
+
+
 class Reception:
     """Promise: what a receipt is returned for is in the log or durably on its way, with what rules made of it.
 
@@ -77,68 +89,106 @@ class Reception:
     catalogue, rules, size, places, duplicates.
 
     Args:
+        timeout_s: what a backend has for one call. Whoever hands events in is answered within it.
         check: the catalogue's; raises `InvalidEvent` for an event that breaks the schema of its type.
     """
 
     def __init__(
-        self, publisher: Publisher, rules: Rules | None = None, check: Callable[[Event], None] = anything
+        self,
+        publisher: Publisher,
+        timeout_s: float,
+        rules: Rules | None = None,
+        check: Callable[[Event], None] = anything,
     ) -> None:
         self._publisher, self._rules, self._check = publisher, rules or NoRules(), check
-        self._places = Places(MAX_PUBLISHES_IN_FLIGHT)
+        self._answer_within_s = timeout_s * SHARE_OF_TIMEOUT
+        self._free_places = MAX_PUBLISHES_IN_FLIGHT
 
-    async def accept(self, events: Sequence[Event], producer: Producer) -> list[Receipt | Refused]:
+    async def accept(
+        self, events: Sequence[Event], producer: Producer, *, all_or_nothing: bool = False
+    ) -> list[Receipt | Refused]:
         """An outcome for each event, in their order. Raises nothing that concerns an event.
 
         What differs from one try to the next must not be in an event's content: the same `source` and
         `id` with other content is refused. Trace context and `time` may differ.
+
+        Args:
+            all_or_nothing: where one of them is refused, none is published. A backend that fails on the way
+                may still have stored some: the same events again complete it.
         """
-        return await asyncio.gather(*(self._outcome(event, producer) for event in events))
+        outcomes = await self._outcomes(events, producer, all_or_nothing)
+        return [
+            outcome if isinstance(outcome, Receipt) else Refused(event.source, event.id, outcome)
+            for event, outcome in zip(events, outcomes, strict=True)
+        ]
 
     async def accept_one(self, event: Event, producer: Producer) -> Receipt:
         """Accepts one event. Raises what it is refused for: `InvalidEvent` and its kinds, `Busy`, `Unavailable`."""
+        (outcome,) = await self._outcomes([event], producer, False)
+        if isinstance(outcome, CarillonError):
+            raise outcome
+        return outcome
+
+    async def _outcomes(self, events: Sequence[Event], producer: Producer, all_or_nothing: bool) -> list[Outcome]:
+        admitted = [self._admitted(event, producer) for event in events]
+        if all_or_nothing and any(isinstance(one, CarillonError) for one in admitted):
+            admitted = [one if isinstance(one, CarillonError) else Abandoned() for one in admitted]
+        published = iter(await self._published([one for one in admitted if isinstance(one, _Admitted)], all_or_nothing))
+        outcomes = [next(published) if isinstance(one, _Admitted) else one for one in admitted]
+        for outcome in outcomes:
+            if isinstance(outcome, CarillonError):
+                metrics.events_refused.labels(reason_of(outcome)).inc()
+        return outcomes
+
+    def _admitted(self, event: Event, producer: Producer) -> _Admitted | CarillonError:
         try:
-            return await self._accept(event, producer)
-        except CarillonError as refused:
-            metrics.events_refused.labels(reason_of(refused)).inc()
-            raise
+            producer.check(event)
+            _refuse_control(event)
+            self._check(event)
+        except InvalidEvent as refused:
+            return refused
+        routing = self._rules.route(event)
+        return _Admitted(_with_audience(event, routing.audience), routing.notifications)
 
-    async def _accept(self, event: Event, producer: Producer) -> Receipt:
-        self._admit(event, producer)
-        with self._places.taken():
-            routing = self._rules.route(event)
-            receipt = await self._publisher.publish(_with_audience(event, routing.audience))
-            for notification in routing.notifications:
-                await self._publisher.publish(notification)
-        return receipt
+    async def _published(self, admitted: Sequence[_Admitted], all_or_nothing: bool) -> list[Outcome]:
+        """Publishes within the time, or says that it is unknown; whoever asked may have gone meanwhile."""
+        places = sum(1 + len(one.notifications) for one in admitted)
+        if places > self._free_places:
+            return [Busy("as many publishes are under way as this server takes")] * len(admitted)
+        if not admitted:
+            return []
+        self._free_places -= places
+        # A task of its own: cut short, a call of a backend would not find out that a connection is dead.
+        publishing = asyncio.create_task(self._publish(admitted, all_or_nothing), name="ingest-publish")
+        publishing.add_done_callback(lambda _: self._give_back(places))
+        done, _ = await asyncio.wait([publishing], timeout=self._answer_within_s)
+        if done:
+            return publishing.result()
+        return [Unavailable("broker or log", f"no answer within {self._answer_within_s:g} s")] * len(admitted)
 
-    def _admit(self, event: Event, producer: Producer) -> None:
-        producer.check(event)
-        _refuse_control(event)
-        self._check(event)
+    def _give_back(self, places: int) -> None:
+        self._free_places += places
 
-    async def _outcome(self, event: Event, producer: Producer) -> Receipt | Refused:
-        try:
-            return await self.accept_one(event, producer)
-        except CarillonError as refused:
-            return Refused(event.source, event.id, refused)
+    async def _publish(self, admitted: Sequence[_Admitted], all_or_nothing: bool) -> list[Outcome]:
+        """The events, then what is said about those that were accepted, now or before.
 
-
-class Places:
-    """A bound on what is in flight, that refuses instead of waiting."""
-
-    def __init__(self, count: int) -> None:
-        self._free = count
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Holds one place. Raises `Busy` where none is free."""
-        if self._free == 0:
-            raise Busy("as many publishes are under way as this server takes")
-        self._free -= 1
-        try:
-            yield
-        finally:
-            self._free += 1
+        Before, because its first try may have ended between the two.
+        """
+        outcomes = await self._publisher.publish([one.event for one in admitted], all_or_nothing=all_or_nothing)
+        said = [
+            (number, notification)
+            for number, outcome in enumerate(outcomes)
+            if isinstance(outcome, Receipt)
+            for notification in admitted[number].notifications
+        ]
+        told = await self._publisher.publish([notification for _, notification in said]) if said else []
+        for (number, notification), outcome in zip(said, told, strict=True):
+            if isinstance(outcome, Unavailable):
+                outcomes[number] = outcome
+            elif isinstance(outcome, CarillonError) and not isinstance(outcome, IdentityConflict):
+                # A conflict is a rule that was reworded between two tries: it was said in its former words.
+                _log.warning("%s was not published: %s", notification.id, outcome)
+        return outcomes
 
 
 def _refuse_control(event: Event) -> None:

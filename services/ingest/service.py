@@ -38,7 +38,8 @@ async def open_ingest(
     Raises `InvalidInput`, naming the setting or the file, where one is wrong.
     """
     producers = producers or Producers.of(settings)
-    reception = Reception(Publisher(backends.broker, backends.event_log, settings.max_event_bytes))
+    publisher = Publisher(backends.broker, backends.event_log, settings.max_event_bytes)
+    reception = Reception(publisher, settings.backend_timeout_s)
     yield [
         routes.blueprint(reception, producers, settings.max_event_bytes),
     ]

@@ -43,6 +43,19 @@ async def publishes_arrive_in_order(make: BrokerMaker) -> None:
             await intake.ack(found[-1])
 
 
+async def publishes_of_many_at_once_keep_their_order(make: BrokerMaker) -> None:
+    async with make() as storage, storage.client() as broker:
+        # More than any window of confirms, from two callers, and one id twice on the way.
+        mine, others = [*events(1, 300), an_event(7, source="/other")], events(1000, 300)
+        both = asyncio.gather(broker.publish(*mine), broker.publish(*others), broker.publish())
+        await within_deadline(both, "all are confirmed")
+        async with broker.intake(2 * len(mine)) as intake:
+            found = _decoded(await _collect(intake, len(mine) + len(others)))
+        kept = {event.source + event.id: event for event in mine}
+        assert [event for event in found if event.source + event.id in kept] == mine, "in the order given"
+        assert [event for event in found if event.source + event.id not in kept] == others, "in the order given"
+
+
 async def publishes_reach_an_intake_that_waits(make: BrokerMaker) -> None:
     async with make() as storage, storage.client() as broker, broker.intake(PREFETCH) as intake:
         for event in events(1, 20):
@@ -366,6 +379,7 @@ async def _waits(broker: Broker, expected: Waiting, promise: str) -> None:
 BROKER_CHECKS: tuple[BrokerCheck, ...] = (
     it_answers,
     publishes_arrive_in_order,
+    publishes_of_many_at_once_keep_their_order,
     publishes_reach_an_intake_that_waits,
     concurrent_publishes_all_arrive,
     events_and_bytes_arrive_unchanged,

@@ -243,7 +243,7 @@ async def positions_tells_what_the_log_holds(make: LogMaker) -> None:
 async def entries_are_found_at_their_positions(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
         written = [*entries(1, MANY), *awkward_entries(MANY + 1, "user:alice")]
-        await log.append(await _claimed(log), written)
+        await log.append(await claimed(log), written)
         assert_equal(await log.entries([entry.position for entry in reversed(written)]), written)
         assert_equal(await log.entries([0, 7, 3, len(written) + 1, 2**53]), [written[2], written[6]])
         assert_equal(await log.entries([]), [])

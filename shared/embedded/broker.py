@@ -43,8 +43,8 @@ class SqliteBroker:
         self._queue = intake_queue
         self._routes = Routes()
 
-    async def publish(self, event: Event) -> None:
-        await self._queue.put(event.to_json())
+    async def publish(self, *events: Event) -> None:
+        await self._queue.put(*(event.to_json() for event in events))
 
     async def publish_raw(self, body: bytes, content_type: str) -> None:
         # No intake asks for the type: the persister judges the bytes themselves.

@@ -73,12 +73,12 @@ class DurableQueue:
         self._stirred = asyncio.Event()
         self._closed = False
 
-    async def put(self, body: bytes) -> None:
-        """Returns once the body is on the disk. Raises `BrokerUnavailable`."""
-        group = self._join(body)
-        await group.settled.wait()
-        if group.failure is not None:
-            raise BrokerUnavailable(group.failure)
+    async def put(self, *bodies: bytes) -> None:
+        """Returns once the bodies are on the disk. Raises `BrokerUnavailable`."""
+        for group in dict.fromkeys([self._join(body) for body in bodies]):
+            await group.settled.wait()
+            if group.failure is not None:
+                raise BrokerUnavailable(group.failure)
 
     async def commit_groups(self) -> None:
         """Stores what publishers wait for, until cancelled; its end, however it comes, is the queue's."""

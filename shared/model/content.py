@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from shared.model.entry import Entry
+from shared.model.entry import EXPIRED, Entry
 from shared.model.errors import IdentityConflict
 from shared.model.event import Event
 
@@ -32,8 +32,8 @@ _FIX = "give another event an id of its own; send the same one again unchanged"
 class Content:
     """What of an event is compared with a repeat of it."""
 
-    digest: str
-    """SHA-256 in hexadecimal digits."""
+    digest: str | None
+    """SHA-256 in hexadecimal digits; None where retention has removed what it said."""
     tags: frozenset[str]
 
     @classmethod
@@ -52,10 +52,13 @@ class Content:
     @classmethod
     def of_entry(cls, entry: Entry) -> Content:
         """Of an event in the log. It was checked by the rules of its time, and is not checked again."""
-        return cls(_digest(from_json(entry.event)), frozenset(entry.audience))
+        attributes = from_json(entry.event)
+        return cls(None if EXPIRED in attributes else _digest(attributes), frozenset(entry.audience))
 
     def check_repeat(self, repeat: Content) -> None:
         """Raises `IdentityConflict` where the repeat says something else than this, or says it to others."""
+        if self.digest is None:
+            return
         if repeat.digest != self.digest:
             problem = f"of this source and id there is an event with other content: sha256 {self.digest}"
             raise IdentityConflict("id", f"{problem}, and here {repeat.digest}", _FIX)

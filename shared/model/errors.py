@@ -79,6 +79,13 @@ class RateLimited(CarillonError):
         self.what, self.retry_after_s = what, max(1, math.ceil(retry_after_s))
 
 
+class Abandoned(CarillonError):
+    """A batch is taken as a whole, and another event of it is refused."""
+
+    def __init__(self) -> None:
+        super().__init__("another event of the batch is refused, and the batch is taken as a whole")
+
+
 class Busy(CarillonError):
     """This process has as much under way as it takes on; the same call may succeed in a moment."""
 

@@ -80,7 +80,7 @@ class Feed(Protocol):
 class Broker(Protocol):
     """Promises.
 
-    - `publish` returns only when the event is stored durably; from then on it reaches the intake,
+    - `publish` returns only when the events are stored durably; from then on they reach the intake,
       at least once, also after a crash of everything.
     - Intake keeps the order of confirmed publishes of one publisher; what is redelivered comes
       before what is newer. One consumer is active at a time, yet that is no lock: a paused one may
@@ -91,8 +91,11 @@ class Broker(Protocol):
     Every method raises `BrokerUnavailable` within a bounded time when the broker does not answer.
     """
 
-    async def publish(self, event: Event) -> None:
-        """Stores the event for the persister. After an error, publish the same event again."""
+    async def publish(self, *events: Event) -> None:
+        """Stores the events for the persister, in this order.
+
+        After an error any of them may have been stored: publish the same ones again.
+        """
         ...
 
     async def publish_raw(self, body: bytes, content_type: str) -> None:

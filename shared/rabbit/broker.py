@@ -29,7 +29,7 @@ from shared.rabbit.messages import (
     progress_message,
     raw_message,
 )
-from shared.rabbit.publishing import Publisher
+from shared.rabbit.publishing import OrderedPublisher, SharedPublisher
 from shared.rabbit.topology import Topology
 from shared.rabbit.translation import translated
 
@@ -57,19 +57,23 @@ class RabbitBroker:
         self._timeout_s = timeout_s
         self._publishing = Link(url, "publishing", topology, timeout_s)
         self._consuming = Link(url, "consuming", topology, timeout_s)
-        self._events = Publisher(self._publishing, topology.events, timeout_s=timeout_s, in_flight=in_flight)
-        self._letters = Publisher(self._publishing, "", timeout_s=timeout_s, in_flight=in_flight)
-        self._deliveries = Publisher(self._publishing, topology.deliveries, timeout_s=timeout_s, in_flight=in_flight)
+        self._events = SharedPublisher(self._publishing, topology.events, timeout_s=timeout_s, in_flight=in_flight)
+        self._letters = SharedPublisher(self._publishing, "", timeout_s=timeout_s, in_flight=in_flight)
+        self._deliveries = OrderedPublisher(
+            self._publishing, topology.deliveries, timeout_s=timeout_s, in_flight=in_flight
+        )
         self._feeds = Feeds(self._consuming, topology, timeout_s)
         self._looking = DeadLetterReader(self._consuming, topology.dead, timeout_s)
         self._asking: Channel | None = None
 
     async def close(self) -> None:
         """Ends both connections; safe to call twice."""
+        await asyncio.gather(self._events.close(), self._letters.close())
         await asyncio.gather(self._publishing.close(), self._consuming.close())
 
-    async def publish(self, event: Event) -> None:
-        await self._events.publish(event_message(event))
+    async def publish(self, *events: Event) -> None:
+        if events:
+            await self._events.publish(*map(event_message, events))
 
     async def publish_raw(self, body: bytes, content_type: str) -> None:
         await self._events.publish(raw_message(body, content_type))
@@ -85,12 +89,12 @@ class RabbitBroker:
 
     async def deliver(self, entries: Sequence[Entry], watched: Collection[int] = ()) -> Collection[int]:
         messages = (entry_messages(entry, watched=entry.position in watched) for entry in entries)
-        returned = await self._deliveries.publish_in_order(chain.from_iterable(messages))
+        returned = await self._deliveries.publish(chain.from_iterable(messages))
         unaddressed = {entry.position for entry in entries if not entry.audience}.intersection(watched)
         return unaddressed.union(entry_of(message).position for message in returned)
 
     async def tell_progress(self, position: int) -> None:
-        await self._deliveries.publish_in_order([progress_message(position)])
+        await self._deliveries.publish([progress_message(position)])
 
     async def open_feed(self, on_entry: OnEntry, on_lost: OnLost, on_progress: OnProgress | None = None) -> RabbitFeed:
         return await self._feeds.open(on_entry, on_lost, on_progress)

@@ -44,6 +44,11 @@ class Message:
     is_watched: bool = False
     """Whether the broker shall return it where no queue takes it."""
 
+    @property
+    def id(self) -> str:
+        """Its message id, by which the driver knows a returned one."""
+        return self.properties.message_id or ""
+
 
 def event_message(event: Event) -> Message:
     """The structured mode of the CloudEvents AMQP binding."""
@@ -51,7 +56,7 @@ def event_message(event: Event) -> Message:
     properties = spec.Basic.Properties(
         content_type=CLOUDEVENT, message_id=event.id, delivery_mode=PERSISTENT, headers=headers
     )
-    return Message(event.type, event.to_json(), properties)
+    return Message(event.type, event.to_json(), properties, is_watched=True)
 
 
 def arrival_of(message: DeliveredMessage) -> Arrival:
@@ -70,7 +75,7 @@ def arrival_of(message: DeliveredMessage) -> Arrival:
 def raw_message(body: bytes, content_type: str) -> Message:
     """What a careless AMQP client would send."""
     properties = spec.Basic.Properties(content_type=content_type, message_id=uuid4().hex, delivery_mode=PERSISTENT)
-    return Message("", body, properties)
+    return Message("", body, properties, is_watched=True)
 
 
 def entry_messages(entry: Entry, *, watched: bool = False) -> Iterator[Message]:
@@ -159,7 +164,7 @@ def dead_letter_message(letter: DeadLetter, queue: str) -> Message:
         "attributes": attributes,
     }
     properties = spec.Basic.Properties(message_id=uuid4().hex, delivery_mode=PERSISTENT, headers=headers)
-    return Message(queue, letter.body, properties)
+    return Message(queue, letter.body, properties, is_watched=True)
 
 
 def dead_letter_of(message: DeliveredMessage) -> DeadLetter:

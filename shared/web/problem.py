@@ -15,6 +15,7 @@ from quart import Quart, Response, g
 from werkzeug.exceptions import HTTPException
 
 from shared.model.errors import (
+    Abandoned,
     Busy,
     EventTooLarge,
     IdentityConflict,
@@ -84,6 +85,8 @@ def status_of(error: BaseException) -> int:
             return HTTPStatus.FORBIDDEN
         case InvalidInput():
             return HTTPStatus.BAD_REQUEST
+        case Abandoned():
+            return HTTPStatus.FAILED_DEPENDENCY
         case RateLimited():
             return HTTPStatus.TOO_MANY_REQUESTS
         case Busy() | Unavailable():

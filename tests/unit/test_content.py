@@ -11,6 +11,7 @@ import pytest
 from services.ingest.http_binding import MediaType, event_of, mode_of
 from services.persister.batch import entry_of
 from shared.model.content import Content
+from shared.model.entry import expired
 from shared.model.errors import IdentityConflict
 from shared.model.event import Event
 
@@ -80,9 +81,10 @@ def test_both_digests_are_told() -> None:
     stored, sent = content(), content(data=1)
     with pytest.raises(IdentityConflict) as conflict:
         stored.check_repeat(sent)
-    assert stored.digest in conflict.value.problem
-    assert sent.digest in conflict.value.problem
-    assert len(stored.digest) == 64
+    for digest in (stored.digest, sent.digest):
+        assert digest is not None
+        assert len(digest) == 64
+        assert digest in conflict.value.problem
 
 
 def test_the_mode_that_carried_it_does_not_count() -> None:
@@ -109,3 +111,8 @@ def test_the_mode_that_carried_it_does_not_count() -> None:
 def test_what_the_log_holds_compares_equal_to_what_was_sent(shape: dict[str, Any]) -> None:
     event = Event.from_attributes({name: value for name, value in (PLAIN | shape).items() if value is not ...})
     assert Content.of_entry(entry_of(event, 1, 1, datetime.now(UTC))) == Content.of(event)
+
+
+def test_what_retention_emptied_is_repeated_by_whatever_has_its_identity() -> None:
+    event = Event.from_attributes(PLAIN)
+    Content.of_entry(expired(entry_of(event, 1, 1, datetime.now(UTC)))).check_repeat(content(data="other"))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
 import pytest
@@ -14,87 +13,24 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from quart import Quart
 
-from services.ingest import reception, routes
 from services.ingest.lookup import PositionLookup
-from services.ingest.producers import Producers
-from services.ingest.publisher import Publisher
-from services.ingest.reception import Reception
-from shared.embedded import open_embedded
-from shared.model.entry import Entry, Identity
-from shared.model.errors import BrokerUnavailable, EventTooLarge, LogUnavailable
+from shared.model.errors import EventTooLarge, LogUnavailable
 from shared.model.event import Event
-from shared.model.settings import Settings
-from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
 from shared.telemetry import tracing
-from shared.web.app import make_app
-from shared.web.keys import ApiKeys
-from tests.eventually import eventually
+from tests.harness.switched import KEY, SwitchedBackends, open_switched
 
-KEY = {"Authorization": "Bearer key"}
 STRUCTURED = KEY | {"Content-Type": "application/cloudevents+json"}
 ATTRIBUTES: dict[str, Any] = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "order.created"}
 INCOMING = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OWN = "00-11111111111111111111111111111111-2222222222222222-01"
 
 
-class Backends:
-    """Real backends, with switches for what goes wrong."""
-
-    def __init__(self, broker: Broker, event_log: EventLog) -> None:
-        self.broker, self.event_log = broker, event_log
-        self.questions: list[list[Identity]] = []
-        self.published: list[Event] = []
-        self.broker_away = self.log_away = False
-        self.under_way = 0
-        self.asked, self.log_may_answer, self.broker_may_confirm = (asyncio.Event() for _ in range(3))
-        self.log_may_answer.set()
-        self.broker_may_confirm.set()
-
-    async def publish(self, event: Event) -> None:
-        self.under_way += 1
-        await self.broker_may_confirm.wait()
-        if self.broker_away:
-            raise BrokerUnavailable("refused")
-        await self.broker.publish(event)
-        self.published.append(event)
-
-    async def positions(self, identities: Collection[Identity]) -> Mapping[Identity, int]:
-        self.questions.append(list(identities))
-        self.asked.set()
-        await self.log_may_answer.wait()
-        if self.log_away:
-            raise LogUnavailable("refused")
-        return await self.event_log.positions(identities)
-
-    async def read(self, after: int, limit: int) -> Any:
-        return await self.event_log.read(after, limit)
-
-    async def append(self, event: Event) -> None:
-        """As the persister would."""
-        fence = await self.event_log.claim("test", 10, force=True)
-        assert fence is not None
-        now = datetime.now(UTC).replace(microsecond=0)
-        what = (event.source, event.id, event.type, event.subject, event.tags, event.is_final)
-        context = (event.traceparent, event.tracestate)
-        entry = Entry(fence.last + 1, None, *what, *context, now, event.public_json())
-        await self.event_log.append(fence, [entry])
-
-    def app(self, max_event_bytes: int = 4096) -> Quart:
-        producers = Producers(ApiKeys({"shop": "key"}, "CARILLON_PRODUCER_KEYS"))
-        door = routes.blueprint(Reception(self.publisher(max_event_bytes)), producers, max_event_bytes)
-        return make_app("ingest", Settings(), door, probes={})
-
-    def publisher(self, max_event_bytes: int = 4096) -> Publisher:
-        return Publisher(cast(Broker, self), cast(EventLog, self), max_event_bytes)
-
-
 @pytest.fixture
-async def backends() -> AsyncIterator[Backends]:
-    async with open_embedded(None) as (broker, event_log, *_):
-        yield Backends(broker, event_log)
+async def backends() -> AsyncIterator[SwitchedBackends]:
+    async with open_switched() as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +60,7 @@ def by_kind(exporter: InMemorySpanExporter, kind: SpanKind) -> ReadableSpan:
 
 
 async def test_structured_is_accepted_and_published_with_its_creation_context(
-    backends: Backends, spans: InMemorySpanExporter
+    backends: SwitchedBackends, spans: InMemorySpanExporter
 ) -> None:
     headers = STRUCTURED | {"traceparent": INCOMING, "tracestate": "vendor=1"}
     sent = ATTRIBUTES | {"data": {"a": 1}}
@@ -148,7 +84,7 @@ async def test_structured_is_accepted_and_published_with_its_creation_context(
 
 
 async def test_binary_is_accepted_and_a_trace_is_begun_where_there_is_none(
-    backends: Backends, spans: InMemorySpanExporter
+    backends: SwitchedBackends, spans: InMemorySpanExporter
 ) -> None:
     headers = KEY | {f"ce-{name}": value for name, value in ATTRIBUTES.items()} | {"Content-Type": "application/json"}
     response = await backends.app().test_client().post("/v1/events", headers=headers, data=b"[1]")
@@ -157,7 +93,7 @@ async def test_binary_is_accepted_and_a_trace_is_begun_where_there_is_none(
     assert (await response.get_json())["traceparent"] == traceparent_of(by_kind(spans, SpanKind.PRODUCER))
 
 
-async def test_control_tags_are_not_for_producers(backends: Backends) -> None:
+async def test_control_tags_are_not_for_producers(backends: SwitchedBackends) -> None:
     forged = ATTRIBUTES | {"audience": "user:alice control:alice"}
     response = await backends.app().test_client().post("/v1/events", headers=STRUCTURED, data=json.dumps(forged))
     assert response.status_code == 400
@@ -165,7 +101,7 @@ async def test_control_tags_are_not_for_producers(backends: Backends) -> None:
     assert backends.published == []
 
 
-async def test_the_spans_say_what_happened(backends: Backends, spans: InMemorySpanExporter) -> None:
+async def test_the_spans_say_what_happened(backends: SwitchedBackends, spans: InMemorySpanExporter) -> None:
     await backends.app().test_client().post("/v1/events", headers=STRUCTURED, data=json.dumps(ATTRIBUTES))
     assert dict(by_kind(spans, SpanKind.PRODUCER).attributes or {}) == {
         "messaging.system": "rabbitmq",
@@ -178,7 +114,7 @@ async def test_the_spans_say_what_happened(backends: Backends, spans: InMemorySp
 
 
 async def test_a_context_that_the_event_brought_is_kept_and_linked(
-    backends: Backends, spans: InMemorySpanExporter
+    backends: SwitchedBackends, spans: InMemorySpanExporter
 ) -> None:
     sent = ATTRIBUTES | {"traceparent": OWN, "tracestate": "own=1"}
     headers = STRUCTURED | {"traceparent": INCOMING}
@@ -192,7 +128,7 @@ async def test_a_context_that_the_event_brought_is_kept_and_linked(
     assert f"{producer.context.trace_id:032x}" == INCOMING.split("-")[1]
 
 
-async def test_a_duplicate_is_accepted_with_the_stored_context_and_not_published(backends: Backends) -> None:
+async def test_a_duplicate_is_accepted_with_the_stored_context_and_not_published(backends: SwitchedBackends) -> None:
     await backends.append(event(id="0"))
     await backends.append(event(traceparent=OWN))
     response = await backends.app().test_client().post("/v1/events", headers=STRUCTURED, data=json.dumps(ATTRIBUTES))
@@ -206,7 +142,7 @@ async def test_a_duplicate_is_accepted_with_the_stored_context_and_not_published
 
 @pytest.mark.parametrize("away", ["broker_away", "log_away"])
 async def test_a_backend_away_is_503_with_retry_after(
-    backends: Backends, spans: InMemorySpanExporter, away: str
+    backends: SwitchedBackends, spans: InMemorySpanExporter, away: str
 ) -> None:
     setattr(backends, away, True)
     response = await backends.app().test_client().post("/v1/events", headers=STRUCTURED, data=json.dumps(ATTRIBUTES))
@@ -232,7 +168,7 @@ async def test_a_backend_away_is_503_with_retry_after(
     ],
 )
 async def test_checks_come_in_their_order(
-    backends: Backends, headers: dict[str, str], body: bytes, status: int, field: str
+    backends: SwitchedBackends, headers: dict[str, str], body: bytes, status: int, field: str
 ) -> None:
     response = await backends.app().test_client().post("/v1/events", headers=headers, data=body)
     document = await response.get_json(force=True)
@@ -242,60 +178,54 @@ async def test_checks_come_in_their_order(
     assert backends.published == []
 
 
-async def test_an_event_that_grows_over_the_limit_is_refused_here_and_not_by_the_persister(backends: Backends) -> None:
+async def test_an_event_that_grows_over_the_limit_is_refused_here_and_not_by_the_persister(
+    backends: SwitchedBackends,
+) -> None:
     """A 202 for what the persister would park as too large would break the first promise."""
-    with pytest.raises(EventTooLarge):
-        await backends.publisher(max_event_bytes=200).publish(event(data="x" * 100))
+    (outcome,) = await backends.publisher(max_event_bytes=200).publish([event(data="x" * 100)])
+    assert isinstance(outcome, EventTooLarge)
     assert backends.published == []
 
 
-async def test_over_the_bound_publishes_are_refused_at_once(
-    backends: Backends, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reception, "MAX_PUBLISHES_IN_FLIGHT", 2)
-    backends.broker_may_confirm.clear()
-    client = backends.app().test_client()
-
-    async def post(number: int) -> int:
-        body = json.dumps(ATTRIBUTES | {"id": str(number)})
-        return (await client.post("/v1/events", headers=STRUCTURED, data=body)).status_code
-
-    waiting = [asyncio.create_task(post(number)) for number in range(2)]
-    async with asyncio.timeout(5):
-        await eventually(lambda: backends.under_way == 2)
-        assert await post(2) == 503
-        backends.broker_may_confirm.set()
-        assert await asyncio.gather(*waiting) == [202, 202]
-        assert await post(3) == 202
-
-
-async def test_lookups_at_the_same_time_are_one_question(backends: Backends) -> None:
+async def test_lookups_at_the_same_time_are_one_question(backends: SwitchedBackends) -> None:
     await backends.append(event(id="7"))
     lookup = PositionLookup(cast(EventLog, backends))
-    answers = await asyncio.gather(*(lookup.position(("/shop", str(number % 10))) for number in range(20)))
-    assert answers == [1 if number % 10 == 7 else None for number in range(20)]
-    assert [len(question) for question in backends.questions] == [10]
+    asked = [[("/shop", str(number % 10)), ("/shop", "x")] for number in range(20)]
+    answers = await asyncio.gather(*(lookup.positions(identities) for identities in asked))
+    assert [answer.get(identities[0]) for answer, identities in zip(answers, asked, strict=True)] == [
+        1 if number % 10 == 7 else None for number in range(20)
+    ]
+    assert [len(question) for question in backends.questions] == [11]
 
 
-async def test_who_gives_up_takes_the_answer_from_nobody(backends: Backends) -> None:
+async def test_a_question_is_never_larger_than_one_query_answers(backends: SwitchedBackends) -> None:
     lookup = PositionLookup(cast(EventLog, backends))
-    leaving, staying = (asyncio.create_task(lookup.position(("/shop", "1"))) for _ in range(2))
+    batches = [[("/shop", f"{batch}-{number}") for number in range(200)] for batch in range(5)]
+    await asyncio.gather(*map(lookup.positions, batches))
+    assert sorted(map(len, backends.questions)) == [200, 400, 400]
+
+
+async def test_who_gives_up_takes_the_answer_from_nobody(backends: SwitchedBackends) -> None:
+    lookup = PositionLookup(cast(EventLog, backends))
+    leaving, staying = (asyncio.create_task(lookup.positions([("/shop", "1")])) for _ in range(2))
     await asyncio.sleep(0)
     leaving.cancel()
-    assert await staying is None
+    assert await staying == {}
 
 
-async def test_a_failed_question_fails_everyone_who_waits_and_the_next_one_is_asked_anew(backends: Backends) -> None:
+async def test_a_failed_question_fails_everyone_who_waits_and_the_next_one_is_asked_anew(
+    backends: SwitchedBackends,
+) -> None:
     backends.log_away = True
     backends.log_may_answer.clear()
     lookup = PositionLookup(cast(EventLog, backends))
-    first = asyncio.create_task(lookup.position(("/shop", "1")))
+    first = asyncio.create_task(lookup.positions([("/shop", "1")]))
     await backends.asked.wait()
-    second = asyncio.create_task(lookup.position(("/shop", "2")))
+    second = asyncio.create_task(lookup.positions([("/shop", "2")]))
     await asyncio.sleep(0)
     backends.log_may_answer.set()
     for failed in await asyncio.gather(first, second, return_exceptions=True):
         assert isinstance(failed, LogUnavailable)
     assert len(backends.questions) == 1
     backends.log_away = False
-    assert await lookup.position(("/shop", "1")) is None
+    assert await lookup.positions([("/shop", "1")]) == {}

@@ -1,0 +1,103 @@
+"""Ingest's own parts over real embedded backends, with switches for what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import cast
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from quart import Quart
+
+from services.ingest import routes
+from services.ingest.producers import Producers
+from services.ingest.publisher import Publisher
+from services.ingest.reception import Reception, Rules, anything
+from shared.embedded import open_embedded
+from shared.model.entry import Entry, Identity
+from shared.model.errors import BrokerUnavailable, LogUnavailable
+from shared.model.event import Event
+from shared.model.settings import Settings
+from shared.ports.broker import Broker
+from shared.ports.event_log import EventLog
+from shared.telemetry import tracing
+from shared.web.app import make_app
+from shared.web.keys import ApiKeys
+
+KEY = {"Authorization": "Bearer key"}
+
+
+class SwitchedBackends:
+    """A broker and a log, and what was asked of them."""
+
+    def __init__(self, broker: Broker, event_log: EventLog) -> None:
+        self.broker, self.event_log = broker, event_log
+        self.questions: list[list[Identity]] = []
+        self.published: list[Event] = []
+        self.broker_away = self.log_away = False
+        self.under_way = 0
+        self.calls_until_away: int | None = None
+        """How many publishes more succeed."""
+        self.asked, self.log_may_answer, self.broker_may_confirm = (asyncio.Event() for _ in range(3))
+        self.log_may_answer.set()
+        self.broker_may_confirm.set()
+
+    async def publish(self, *events: Event) -> None:
+        self.under_way += len(events)
+        await self.broker_may_confirm.wait()
+        if self.broker_away or self.calls_until_away == 0:
+            raise BrokerUnavailable("refused")
+        if self.calls_until_away is not None:
+            self.calls_until_away -= 1
+        await self.broker.publish(*events)
+        self.published += events
+
+    async def positions(self, identities: Collection[Identity]) -> Mapping[Identity, int]:
+        self.questions.append(list(identities))
+        self.asked.set()
+        await self.log_may_answer.wait()
+        if self.log_away:
+            raise LogUnavailable("refused")
+        return await self.event_log.positions(identities)
+
+    async def entries(self, positions: Collection[int]) -> Sequence[Entry]:
+        return await self.event_log.entries(positions)
+
+    async def append(self, event: Event) -> None:
+        """As the persister would."""
+        fence = await self.event_log.claim("test", 10, force=True)
+        assert fence is not None
+        now = datetime.now(UTC).replace(microsecond=0)
+        what = (event.source, event.id, event.type, event.subject, event.tags, event.is_final)
+        context = (event.traceparent, event.tracestate)
+        entry = Entry(fence.last + 1, None, *what, *context, now, event.public_json())
+        await self.event_log.append(fence, [entry])
+
+    def app(self, max_event_bytes: int = 4096) -> Quart:
+        producers = Producers(ApiKeys({"shop": "key"}, "CARILLON_PRODUCER_KEYS"))
+        door = routes.blueprint(self.reception(max_event_bytes), producers, max_event_bytes)
+        return make_app("ingest", Settings(), door, probes={})
+
+    def reception(
+        self,
+        max_event_bytes: int = 4096,
+        timeout_s: float = 2.0,
+        rules: Rules | None = None,
+        check: Callable[[Event], None] = anything,
+    ) -> Reception:
+        return Reception(self.publisher(max_event_bytes), timeout_s, rules, check)
+
+    def publisher(self, max_event_bytes: int = 4096) -> Publisher:
+        return Publisher(cast(Broker, self), cast(EventLog, self), max_event_bytes)
+
+
+@asynccontextmanager
+async def open_switched() -> AsyncIterator[SwitchedBackends]:
+    """Fresh ones in memory, in a process that makes trace contexts."""
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        tracing.set_up("test")
+    async with open_embedded(None) as (broker, event_log, *_):
+        yield SwitchedBackends(broker, event_log)
