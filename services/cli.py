@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from services.commands import certify, doctor, log, log_transfer, log_trim, publish, serving, tail, token
+from services.commands import certify, doctor, log, log_transfer, log_trim, publish, rules, serving, tail, token
 from services.commands.group import Commands
 
 
@@ -34,6 +34,7 @@ for command in (
     tail.tail,
     token.token,
     log.log,
+    rules.rules,
     doctor.doctor,
     certify.certify,
 ):

@@ -13,6 +13,7 @@ from services.ingest import routes
 from services.ingest.producers import PRODUCERS_SETTING, Producers
 from services.ingest.publisher import Publisher
 from services.ingest.reception import Reception
+from services.ingest.rules.reloading import open_rules
 from shared.model.settings import Settings
 from shared.telemetry import tracing
 from shared.web.app import make_app
@@ -39,10 +40,11 @@ async def open_ingest(
     """
     producers = producers or Producers.of(settings)
     publisher = Publisher(backends.broker, backends.event_log, settings.max_event_bytes)
-    reception = Reception(publisher, settings.backend_timeout_s)
-    yield [
-        routes.blueprint(reception, producers, settings.max_event_bytes),
-    ]
+    async with open_rules(settings.rules) as rules:
+        reception = Reception(publisher, settings.backend_timeout_s, rules)
+        yield [
+            routes.blueprint(reception, producers, settings.max_event_bytes),
+        ]
 
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:

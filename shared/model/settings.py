@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     port: int | None = Field(None, ge=0, le=65_535)
     max_event_bytes: int = Field(256 * 1024, ge=1024, le=8 * 1024 * 1024)
 
+    # Rules: a file, a folder, or the name of a shipped set
+    rules: str | None = Field(None, min_length=1)
+
     # Producers and sessions
     producer_keys: SecretStr = SecretStr("")
     jwt_secret: Secret | None = None

@@ -1,0 +1,52 @@
+"""How rules are wrong: as they are written, told with file and line, or for one event, told in its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.model.errors import InvalidInput
+
+
+class InvalidRule(InvalidInput):
+    """A rule file cannot be used; `field` is its place, as `file:line`."""
+
+    reason = "invalid-rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is written."""
+
+    file: str
+    line: int
+    """From 1."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+    def wrong(self, problem: str, fix: str) -> InvalidRule:
+        """What to raise for what is written here."""
+        return InvalidRule(str(self), problem, fix)
+
+    def below(self, lines: int) -> Place:
+        return Place(self.file, self.line + lines)
+
+
+class Wrong(Exception):
+    """An expression, a template or a pattern that can never be used; whoever knows its place adds it.
+
+    Args:
+        line: inside its text, from 1.
+    """
+
+    def __init__(self, problem: str, fix: str, line: int = 1) -> None:
+        super().__init__(problem)
+        self.problem, self.fix, self.line = problem, fix, line
+
+
+class Failed(Exception):
+    """An expression or a template has no value for this event. The message says why, in a few words."""
+
+
+class Nobody(Failed):
+    """The rules say of somebody that they are nobody here: meant so, and no trouble."""
