@@ -10,6 +10,7 @@ from shared.conformance.broker import BROKER_CHECKS
 from shared.conformance.event_log import EVENT_LOG_CHECKS
 from shared.conformance.log_upkeep import LOG_UPKEEP_CHECKS
 from shared.conformance.read_models import READ_MODELS_CHECKS
+from shared.conformance.rpc import RPC_CHECKS
 from shared.conformance.sessions import SESSION_STORE_CHECKS
 from shared.model.errors import CarillonError
 from shared.model.settings import Settings
@@ -31,7 +32,7 @@ def promises(settings: Settings) -> Mapping[str, Callable[[], Awaitable[None]]]:
     models = throwaway_read_models(settings)
     of_log = {f"log: {check.__name__}": partial(check, log) for check in EVENT_LOG_CHECKS}
     of_upkeep = {f"upkeep: {check.__name__}": partial(check, log) for check in LOG_UPKEEP_CHECKS}
-    of_broker = {f"broker: {check.__name__}": partial(check, broker) for check in BROKER_CHECKS}
+    of_broker = {f"broker: {check.__name__}": partial(check, broker) for check in (*BROKER_CHECKS, *RPC_CHECKS)}
     of_sessions = {f"sessions: {check.__name__}": partial(check, sessions) for check in SESSION_STORE_CHECKS}
     of_models = {f"read models: {check.__name__}": partial(check, models) for check in READ_MODELS_CHECKS}
     return {**of_log, **of_upkeep, **of_broker, **of_sessions, **of_models}

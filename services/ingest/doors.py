@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
@@ -21,13 +22,22 @@ async def producer_of_request(producers: Producers) -> Producer:
     return await producers.identify(request.headers.get("Authorization"), from_loopback=is_from_loopback())
 
 
+@dataclass(slots=True)
+class Exchange:
+    """The current request, and what it is answered."""
+
+    status: int = HTTPStatus.ACCEPTED
+    """Where it ends without an error; a door that answers something else says so here."""
+
+
 @contextmanager
-def server_span(route: str) -> Iterator[Span]:
+def server_span(route: str) -> Iterator[Exchange]:
     """The SERVER span of the current request, with the caller's as parent; only a 5xx is its error.
 
     Args:
         route: its address as a template, such as `/v1/webhooks/{source}`.
     """
+    exchange = Exchange()
     parent = context_of(request.headers.get("traceparent"), request.headers.get("tracestate"))
     attributes = {"http.request.method": request.method, "http.route": route, "url.path": request.path}
     with tracer().start_as_current_span(
@@ -39,11 +49,11 @@ def server_span(route: str) -> Iterator[Span]:
         set_status_on_exception=False,
     ) as span:
         try:
-            yield span
+            yield exchange
         except Exception as error:
-            _tell_outcome(span, status_of(error), error)
+            _tell_outcome(span, status_of(error), type(error).__name__)
             raise
-        _tell_outcome(span, HTTPStatus.ACCEPTED)
+        _tell_outcome(span, exchange.status)
 
 
 def is_from_loopback() -> bool:
@@ -55,8 +65,8 @@ def is_from_loopback() -> bool:
     return is_loopback(client[0] if client else None)
 
 
-def _tell_outcome(span: Span, status: int, error: Exception | None = None) -> None:
+def _tell_outcome(span: Span, status: int, error_type: str | None = None) -> None:
     span.set_attribute("http.response.status_code", int(status))
-    if error is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        span.set_attribute("error.type", type(error).__name__)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        span.set_attribute("error.type", error_type or str(int(status)))
         span.set_status(Status(StatusCode.ERROR))

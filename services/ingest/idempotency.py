@@ -6,7 +6,10 @@ Source: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key
 from __future__ import annotations
 
 import re
+import uuid
+from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 
 from shared.model.errors import InvalidInput
 from shared.model.producer import Producer
@@ -36,3 +39,22 @@ def event_id(producer: Producer, key: str, part: str = "") -> str:
     # Lengths, so that no two triples are the same text.
     text = "".join(f"{len(one)}:{one}" for one in (producer.name, key, part))
     return sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def key_of_header(value: str | None) -> str | None:
+    """The key that a request brings, if it does. Raises `InvalidInput`."""
+    return None if value is None else parse_key(value)
+
+
+def left_out(producer: Producer, key: str | None = None, part: str = "") -> dict[str, Any]:
+    """The attributes of an event that its producer need not give. With a key, the same event at each try.
+
+    Args:
+        part: as in `event_id`.
+    """
+    return {
+        "specversion": "1.0",
+        "id": event_id(producer, key, part) if key else str(uuid.uuid4()),
+        "source": f"/producers/{producer.name}",
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
@@ -30,6 +31,10 @@ class Receipt:
     """Whether it was published before; then nothing was published now."""
     traceparent: str | None
     """The creation context, as the log has it or will have it."""
+
+    def shown(self) -> dict[str, Any]:
+        """The event, as answers name it."""
+        return {"source": self.source, "id": self.id, "duplicate": self.duplicate}
 
 
 Outcome = Receipt | CarillonError

@@ -129,6 +129,15 @@ class Reception:
             raise outcome
         return outcome
 
+    def admit(self, event: Event, producer: Producer) -> None:
+        """Returns where the event would be accepted, as far as that can be told without publishing it.
+
+        Raises `InvalidEvent`, for what is wrong with it or what its producer may not say.
+        """
+        producer.check(event)
+        _refuse_control(event)
+        self._check(event)
+
     async def _outcomes(self, events: Sequence[Event], producer: Producer, all_or_nothing: bool) -> list[Outcome]:
         admitted = [self._admitted(event, producer) for event in events]
         if all_or_nothing and any(isinstance(one, CarillonError) for one in admitted):
@@ -142,9 +151,7 @@ class Reception:
 
     def _admitted(self, event: Event, producer: Producer) -> _Admitted | CarillonError:
         try:
-            producer.check(event)
-            _refuse_control(event)
-            self._check(event)
+            self.admit(event, producer)
         except InvalidEvent as refused:
             return refused
         routing = self._rules.route(event)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
 
 from quart import Blueprint, Response, jsonify, request
 
 from services.ingest.doors import producer_of_request, server_span
 from services.ingest.http_binding import MediaType, event_of, mode_of
 from services.ingest.producers import Producers
-from services.ingest.publisher import Receipt
 from services.ingest.reception import Reception
 from shared.model.event import Event
 from shared.web.app import limited_body
@@ -27,7 +25,7 @@ def blueprint(reception: Reception, producers: Producers, max_event_bytes: int) 
         with server_span(PATH):
             producer = await producer_of_request(producers)
             receipt = await reception.accept_one(await received(), producer)
-        return jsonify(accepted=[_shown(receipt)], traceparent=receipt.traceparent), HTTPStatus.ACCEPTED
+        return jsonify(accepted=[receipt.shown()], traceparent=receipt.traceparent), HTTPStatus.ACCEPTED
 
     async def received() -> Event:
         headers = list(request.headers.items())
@@ -36,7 +34,3 @@ def blueprint(reception: Reception, producers: Producers, max_event_bytes: int) 
         return event_of(mode_of(media_type, headers), media_type, headers, body, max_event_bytes)
 
     return routes
-
-
-def _shown(receipt: Receipt) -> dict[str, Any]:
-    return {"source": receipt.source, "id": receipt.id, "duplicate": receipt.duplicate}

@@ -9,10 +9,14 @@ from contextlib import asynccontextmanager
 
 from quart import Blueprint
 
-from services.ingest import routes
+from services.ingest import plain, routes
 from services.ingest.producers import PRODUCERS_SETTING, Producers
 from services.ingest.publisher import Publisher
 from services.ingest.reception import Reception
+from services.ingest.rpc import amqp
+from services.ingest.rpc import routes as rpc
+from services.ingest.rpc.answering import Answering
+from services.ingest.rules.explaining import explain
 from services.ingest.rules.reloading import open_rules
 from shared.model.settings import Settings
 from shared.telemetry import tracing
@@ -42,9 +46,13 @@ async def open_ingest(
     publisher = Publisher(backends.broker, backends.event_log, settings.max_event_bytes)
     async with open_rules(settings.rules) as rules:
         reception = Reception(publisher, settings.backend_timeout_s, rules)
-        yield [
-            routes.blueprint(reception, producers, settings.max_event_bytes),
-        ]
+        answering = Answering(reception, lambda event: explain(rules.rules, event), settings.max_event_bytes)
+        async with amqp.serving(backends.broker, answering):
+            yield [
+                routes.blueprint(reception, producers, settings.max_event_bytes),
+                rpc.blueprint(answering, producers),
+                plain.blueprint(reception, producers),
+            ]
 
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:

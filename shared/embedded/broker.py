@@ -7,17 +7,18 @@ import json
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from shared.embedded import queue
 from shared.embedded.database import Database, open_database
 from shared.embedded.feeds import MemoryFeed, OnEntry, OnLost, OnProgress, Routes
 from shared.embedded.queue import DurableQueue, QueueIntake
+from shared.embedded.rpc import Calls
 from shared.model.entry import Entry
 from shared.model.errors import BrokerUnavailable
 from shared.model.event import Event
-from shared.ports.broker import DeadLetter, Waiting
+from shared.ports.broker import DeadLetter, RpcAnswer, Waiting
 
 SCHEMA = (
     queue.SCHEMA
@@ -42,6 +43,7 @@ class SqliteBroker:
         self._database = database
         self._queue = intake_queue
         self._routes = Routes()
+        self._calls = Calls()
 
     async def publish(self, *events: Event) -> None:
         await self._queue.put(*(event.to_json() for event in events))
@@ -95,6 +97,13 @@ class SqliteBroker:
 
         self._queue.check_open()
         return Waiting(max(0, self._queue.ready_events), await self._database.read(transaction))
+
+    def serve_rpc(self, answer: RpcAnswer) -> AbstractAsyncContextManager[None]:
+        return self._calls.serving(answer)
+
+    async def call(self, body: bytes, timeout_s: float) -> bytes:
+        self._queue.check_open()
+        return await self._calls.call(body, timeout_s)
 
     async def ping(self) -> None:
         """Asks the thread that every publish goes through."""

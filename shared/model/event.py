@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError, from_json
+from pydantic_core import from_json
 
+from shared.model.checks import CONTROL_CHARACTER, flaw_of, rule, text
 from shared.model.errors import EventTooLarge, InvalidEvent, InvalidInput
 from shared.model.tags import parse_audience
 
@@ -26,7 +27,6 @@ RESERVED_TYPES = frozenset({
     "closing", "connected", "end", "error", "message", "open", "reset", "session-expiring", "snapshot", "stale",
 })  # fmt: skip
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _EXTENSION = re.compile(r"[a-z0-9]{1,64}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 # What may be a number beyond float64: the decoder makes infinity of it, which JSON cannot say again.
@@ -37,25 +37,6 @@ _TIME = re.compile(
 )
 
 
-def _rule(problem: str, fix: str) -> PydanticCustomError:
-    return PydanticCustomError("rule", "{problem}\0{fix}", {"problem": problem, "fix": fix})
-
-
-def _text(limit_bytes: int) -> AfterValidator:
-    """A non-empty string without control characters: it may become an SSE field or an AMQP header."""
-
-    def check(value: str) -> str:
-        if not value:
-            raise _rule("it is empty", "give it a value, or leave an optional attribute out")
-        if found := _CONTROL.search(value):
-            raise _rule(f"it holds the control character U+{ord(found[0]):04X}", "remove it")
-        if len(value.encode()) > limit_bytes:
-            raise _rule(f"it is longer than {limit_bytes} bytes", "shorten it")
-        return value
-
-    return AfterValidator(check)
-
-
 def _check_time(value: str) -> str:
     try:
         if not _TIME.fullmatch(value):
@@ -63,7 +44,7 @@ def _check_time(value: str) -> str:
         # Leap seconds are lawful in RFC 3339 and unknown to datetime; so are nanoseconds.
         datetime.fromisoformat(re.sub(r"\.\d+", "", value.upper()).replace(":60", ":59", 1))
     except ValueError:
-        raise _rule(f"{value[:40]!r} is not a timestamp", "use RFC 3339, such as 2026-01-31T12:00:00Z") from None
+        raise rule(f"{value[:40]!r} is not a timestamp", "use RFC 3339, such as 2026-01-31T12:00:00Z") from None
     return value
 
 
@@ -74,7 +55,7 @@ def is_traceparent(value: str) -> bool:
 
 def _check_traceparent(value: str) -> str:
     if not is_traceparent(value):
-        raise _rule(f"{value[:60]!r} is not a W3C trace context", "send 00-<32 hex>-<16 hex>-<2 hex>, or leave it out")
+        raise rule(f"{value[:60]!r} is not a W3C trace context", "send 00-<32 hex>-<16 hex>-<2 hex>, or leave it out")
     return value
 
 
@@ -82,24 +63,24 @@ def _check_audience(value: str) -> str:
     try:
         parse_audience(value)
     except InvalidInput as refused:
-        raise _rule(refused.problem, refused.fix) from None
+        raise rule(refused.problem, refused.fix) from None
     return value
 
 
 def _check_expected_version(value: str | int) -> str | int:
     if not re.fullmatch(r"0|[1-9][0-9]{0,17}", str(value)):
-        raise _rule(f"{str(value)[:40]!r} is not a version", "use the stream's last version, 0 where it has none")
+        raise rule(f"{str(value)[:40]!r} is not a version", "use the stream's last version, 0 where it has none")
     return value
 
 
 def _check_type(value: str) -> str:
     if value in RESERVED_TYPES:
-        raise _rule(f"{value!r} is a name of the stream itself", "use a dotted type of your own, such as order.created")
+        raise rule(f"{value!r} is a name of the stream itself", "use a dotted type of your own, such as order.created")
     return value
 
 
-Short = Annotated[str, _text(MAX_SHORT_BYTES)]
-Long = Annotated[str, _text(MAX_LONG_BYTES)]
+Short = Annotated[str, text(MAX_SHORT_BYTES)]
+Long = Annotated[str, text(MAX_LONG_BYTES)]
 
 
 class Event(BaseModel):
@@ -131,15 +112,15 @@ class Event(BaseModel):
     def _check_whole(self) -> Self:
         for name, value in (self.model_extra or {}).items():
             if not _EXTENSION.fullmatch(name):
-                raise _rule(f"{name[:40]!r} is not an attribute name", "use lower-case letters and digits only")
+                raise rule(f"{name[:40]!r} is not an attribute name", "use lower-case letters and digits only")
             if not isinstance(value, str | int):
-                raise _rule(f"the extension {name!r} is no string, number or boolean", "put structures into data")
-            if isinstance(value, str) and _CONTROL.search(value):
-                raise _rule(f"the extension {name!r} holds a control character", "remove it")
+                raise rule(f"the extension {name!r} is no string, number or boolean", "put structures into data")
+            if isinstance(value, str) and CONTROL_CHARACTER.search(value):
+                raise rule(f"the extension {name!r} holds a control character", "remove it")
         if "data" in self.model_fields_set and "data_base64" in self.model_fields_set:
-            raise _rule("both data and data_base64 are present", "send one of them")
+            raise rule("both data and data_base64 are present", "send one of them")
         if self.expectedversion is not None and self.subject is None:
-            raise _rule("expectedversion without a subject", "name the stream in subject")
+            raise rule("expectedversion without a subject", "name the stream in subject")
         return self
 
     @classmethod
@@ -204,14 +185,10 @@ def _is_finite(value: Any) -> bool:
 
 
 def _as_invalid_event(refused: ValidationError) -> InvalidEvent:
-    first = refused.errors(include_url=False, include_input=True)[0]
-    field = str(first["loc"][0]) if first["loc"] else "event"
-    if first["type"] == "rule":
-        problem, fix = first["msg"].split("\0", 1)
-    elif first["type"] == "missing":
-        problem, fix = "it is missing", f"every CloudEvent needs {field!r}"
-    elif field == "specversion":
-        problem, fix = f"{str(first['input'])[:20]!r} is not supported", "use '1.0'"
-    else:
-        problem, fix = first["msg"], "see docs/reference/events.md"
-    return InvalidEvent(field, problem, fix)
+    flaw = flaw_of(refused)
+    field = flaw.where[0] if flaw.where else "event"
+    if flaw.kind == "missing":
+        return InvalidEvent(field, "it is missing", f"every CloudEvent needs {field!r}")
+    if field == "specversion":
+        return InvalidEvent(field, f"{str(flaw.found)[:20]!r} is not supported", "use '1.0'")
+    return InvalidEvent(field, flaw.problem, flaw.fix or "see docs/reference/events.md")

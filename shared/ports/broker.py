@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -44,6 +44,27 @@ class Waiting:
     """Published events that no consumer was handed yet."""
     dead: int
     """Dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpcRequest:
+    """One request to the platform by way of the broker: bytes, from whoever may publish there."""
+
+    body: bytes
+    id: str | None = None
+    """What its sender calls it, the same if it comes again; None where they named it nothing."""
+    sender: str | None = None
+    """Whom the broker knows them as; None where they did not say."""
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+RpcAnswer = Callable[[RpcRequest], Awaitable[bytes | None]]
+"""Carries a request out, and returns its reply; None where there is nothing to say."""
+
+# Requests that one server carries out at a time. Each waits for the log and for a confirm, some
+# milliseconds both; and what is in hand comes again after a crash.
+RPC_AT_ONCE = 32
 
 
 class Intake(Protocol):
@@ -145,6 +166,27 @@ class Broker(Protocol):
 
     async def waiting(self) -> Waiting:
         """How much waits now; may lag by what was published or taken in the last seconds."""
+
+    def serve_rpc(self, answer: RpcAnswer) -> AbstractAsyncContextManager[None]:
+        """Inside, requests are handed to `answer`, at most `RPC_AT_ONCE` at a time and in no order.
+
+        - A request goes to one of all that serve, and is done with only once it was answered: after a
+          crash it comes again, to whoever serves then. So it is carried out at least once, and its
+          `id` tells that it is the same.
+        - One whose time is over is not carried out.
+        - A reply that nobody waits for any more is dropped, and holds nobody up.
+        - What `answer` raises is logged, and its request stays without a reply.
+        - Entering needs no broker; after an outage serving goes on by itself.
+        - Leaving takes no new request, and gives those under way `backend_timeout_s` for their replies.
+        """
+        ...
+
+    async def call(self, body: bytes, timeout_s: float) -> bytes:
+        """Sends one request to whoever serves, and returns the reply.
+
+        Raises `BrokerUnavailable` where none came within `timeout_s`; then it is unknown whether the
+        request was carried out, and if nobody had begun, nobody will.
+        """
         ...
 
     async def ping(self) -> None:

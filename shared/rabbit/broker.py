@@ -1,7 +1,8 @@
 """The broker on RabbitMQ.
 
 Two connections a process: under a memory or disk alarm the broker stops reading from connections
-that publish, and acknowledgements on the same connection would be stuck behind.
+that publish, and acknowledgements on the same connection would be stuck behind. Who serves requests
+opens others for the replies (see rpc.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from aiormq.abc import AbstractChannel
 from shared.model.entry import Entry
 from shared.model.event import Event
 from shared.model.settings import Settings
-from shared.ports.broker import DeadLetter, Waiting
+from shared.ports.broker import DeadLetter, RpcAnswer, Waiting
 from shared.rabbit.feeds import Feeds, OnEntry, OnLost, OnProgress, RabbitFeed
 from shared.rabbit.intake import RabbitIntake, open_intake
 from shared.rabbit.letters import DeadLetterReader
@@ -30,6 +31,7 @@ from shared.rabbit.messages import (
     raw_message,
 )
 from shared.rabbit.publishing import OrderedPublisher, SharedPublisher
+from shared.rabbit.rpc import Replies, RpcClient, serving
 from shared.rabbit.topology import Topology
 from shared.rabbit.translation import translated
 
@@ -64,12 +66,15 @@ class RabbitBroker:
         )
         self._feeds = Feeds(self._consuming, topology, timeout_s)
         self._looking = DeadLetterReader(self._consuming, topology.dead, timeout_s)
+        self._replying = [Link(url, f"replying {how}", topology, timeout_s) for how in ("together", "alone")]
+        self._replies = Replies(*self._replying)
+        self._calls = RpcClient(self._publishing, topology, timeout_s)
         self._asking: Channel | None = None
 
     async def close(self) -> None:
-        """Ends both connections; safe to call twice."""
+        """Ends all connections; safe to call twice."""
         await asyncio.gather(self._events.close(), self._letters.close())
-        await asyncio.gather(self._publishing.close(), self._consuming.close())
+        await asyncio.gather(*(link.close() for link in (self._publishing, self._consuming, *self._replying)))
 
     async def publish(self, *events: Event) -> None:
         if events:
@@ -103,6 +108,12 @@ class RabbitBroker:
         async with self._questions() as channel:
             counts = [await _messages_in(channel, queue) for queue in (self._topology.log, self._topology.dead)]
         return Waiting(*counts)
+
+    def serve_rpc(self, answer: RpcAnswer) -> AbstractAsyncContextManager[None]:
+        return serving(self._consuming, self._replies, self.park, self._topology, self._timeout_s, answer)
+
+    async def call(self, body: bytes, timeout_s: float) -> bytes:
+        return await self._calls.call(body, timeout_s)
 
     async def ping(self) -> None:
         async with self._questions() as channel:

@@ -13,9 +13,10 @@ from aiormq.abc import DeliveredMessage
 
 from shared.model.entry import Entry
 from shared.model.event import Event
-from shared.ports.broker import Arrival, DeadLetter
+from shared.ports.broker import Arrival, DeadLetter, RpcRequest
 
 CLOUDEVENT = "application/cloudevents+json"
+JSON = "application/json"
 PERSISTENT, TRANSIENT = 2, 1
 PROGRESS_KEY = "progress"
 
@@ -61,12 +62,14 @@ def event_message(event: Event) -> Message:
 
 def arrival_of(message: DeliveredMessage) -> Arrival:
     """What came in, from us or from any AMQP client, whose headers may hold anything."""
+    return Arrival(message.body, message.delivery_tag or 0, bool(message.redelivered), *_context_of(message))
+
+
+def _context_of(message: DeliveredMessage) -> tuple[str | None, str | None]:
+    """(`traceparent`, `tracestate`) as the headers say."""
     headers: Mapping[str, Any] = message.header.properties.headers or {}
     traceparent, tracestate = headers.get("traceparent"), headers.get("tracestate")
-    return Arrival(
-        message.body,
-        message.delivery_tag or 0,
-        bool(message.redelivered),
+    return (
         traceparent if isinstance(traceparent, str) else None,
         tracestate if isinstance(tracestate, str) else None,
     )
@@ -175,6 +178,40 @@ def dead_letter_of(message: DeliveredMessage) -> DeadLetter:
         return DeadLetter(message.body, reason, "the broker moved it here, not the persister")
     attributes = {str(name): str(value) for name, value in dict(headers.get("attributes") or {}).items()}
     return DeadLetter(message.body, str(headers["reason"]), str(headers.get("detail", "")), attributes)
+
+
+def request_message(queue: str, body: bytes, id_: str, reply_to: str, expires_ms: int) -> Message:
+    """A request that is not carried out any more once its time is over."""
+    properties = spec.Basic.Properties(
+        content_type=JSON,
+        message_id=id_,
+        correlation_id=id_,
+        reply_to=reply_to,
+        expiration=str(expires_ms),
+        delivery_mode=PERSISTENT,
+    )
+    return Message(queue, body, properties)
+
+
+def request_of(message: DeliveredMessage) -> RpcRequest:
+    """What any AMQP client sent; of its properties only `user_id` is checked by the broker."""
+    properties = message.header.properties
+    return RpcRequest(message.body, properties.message_id or None, properties.user_id or None, *_context_of(message))
+
+
+def attempts_of(message: DeliveredMessage) -> int:
+    """How often a message of a quorum queue was handed to somebody who did not finish it."""
+    count = (message.header.properties.headers or {}).get("x-delivery-count", 0)
+    return count if isinstance(count, int) else 0
+
+
+def reply_message(request: DeliveredMessage, body: bytes) -> Message:
+    """The reply to a request that names where to."""
+    asked = request.header.properties
+    properties = spec.Basic.Properties(
+        content_type=JSON, message_id=uuid4().hex, correlation_id=asked.correlation_id, delivery_mode=TRANSIENT
+    )
+    return Message(asked.reply_to or "", body, properties)
 
 
 def _parts(tags: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -39,7 +39,7 @@ async def throwaway_namespace(settings: Settings) -> AsyncIterator[RabbitNamespa
 async def _remove(url: str, topology: Topology) -> None:
     with translated():
         async with await aio_pika.connect(url) as connection, connection.channel() as channel:
-            for queue in (topology.log, topology.dead):
+            for queue in (topology.log, topology.dead, topology.rpc):
                 await channel.queue_delete(queue)
-            for exchange in (topology.events, topology.deliveries):
+            for exchange in (topology.events, topology.deliveries, topology.rpc):
                 await channel.exchange_delete(exchange)

@@ -13,6 +13,11 @@ LOG_DELIVERY_LIMIT = 1000
 # Looking at dead letters counts as delivering them. RabbitMQ 4 would drop them after 20 looks unless
 # told otherwise, and without any limit 3.x would put them back at the end.
 DEAD_DELIVERY_LIMIT = 1_000_000_000
+# Requests are set aside by their server long before (see rpc.py); this stops what it never gets to see.
+RPC_DELIVERY_LIMIT = 100
+# Requests that wait while nobody serves. Over it publishing one is refused, which its sender hears of.
+RPC_MAX_WAITING = 10_000
+RPC_MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,11 @@ class Topology:
         return f"{self.namespace}.dead"
 
     @property
+    def rpc(self) -> str:
+        """The queue of requests, and an exchange before it that one may grant alone."""
+        return f"{self.namespace}.rpc"
+
+    @property
     def deliveries(self) -> str:
         """The direct exchange that feeds bind to, routing by tag."""
         return f"{self.namespace}.deliveries"
@@ -48,6 +58,9 @@ class Topology:
         await channel.queue_declare(self.dead, durable=True, arguments=self.dead_arguments())
         await channel.queue_declare(self.log, durable=True, arguments=self.log_arguments())
         await channel.queue_bind(self.log, self.events, "#")
+        await channel.exchange_declare(self.rpc, exchange_type="fanout", durable=True)
+        await channel.queue_declare(self.rpc, durable=True, arguments=self.rpc_arguments())
+        await channel.queue_bind(self.rpc, self.rpc)
 
     def log_arguments(self) -> ArgumentsType:
         """Quorum, because a classic queue confirms before it has written to disk."""
@@ -65,3 +78,13 @@ class Topology:
     def dead_arguments(self) -> ArgumentsType:
         """Quorum as the log: these events were accepted, too."""
         return {"x-queue-type": "quorum", "x-delivery-limit": DEAD_DELIVERY_LIMIT}
+
+    def rpc_arguments(self) -> ArgumentsType:
+        """Quorum, so that a request whose publish was confirmed is carried out, whatever dies."""
+        return {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": RPC_DELIVERY_LIMIT,
+            "x-max-length": RPC_MAX_WAITING,
+            "x-max-length-bytes": RPC_MAX_WAITING_BYTES,
+            "x-overflow": "reject-publish",
+        }

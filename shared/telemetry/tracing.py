@@ -20,6 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 SYSTEM = "rabbitmq"
 EVENTS = "carillon.events"
 LOG = "carillon.log"
+RPC = "carillon.rpc"
 DELIVERIES = "carillon.deliveries"
 
 _PROPAGATOR = TraceContextTextMapPropagator()

@@ -13,6 +13,7 @@ from shared.conformance.broker import BROKER_CHECKS, BrokerCheck
 from shared.conformance.event_log import EVENT_LOG_CHECKS, LogCheck
 from shared.conformance.log_upkeep import LOG_UPKEEP_CHECKS
 from shared.conformance.read_models import READ_MODELS_CHECKS, ReadModelsCheck
+from shared.conformance.rpc import RPC_CHECKS, RpcCheck
 from shared.conformance.sessions import SESSION_STORE_CHECKS, SessionStoreCheck
 from shared.embedded import broker, event_log, read_models, sessions
 from shared.embedded.database import Database, open_database
@@ -162,6 +163,11 @@ async def test_event_log(check: LogCheck, log_maker: LogMaker) -> None:
 
 @pytest.mark.parametrize("check", BROKER_CHECKS, ids=lambda check: check.__name__)
 async def test_broker(check: BrokerCheck, broker_maker: BrokerMaker) -> None:
+    await check(broker_maker)
+
+
+@pytest.mark.parametrize("check", RPC_CHECKS, ids=lambda check: check.__name__)
+async def test_rpc(check: RpcCheck, broker_maker: BrokerMaker) -> None:
     await check(broker_maker)
 
 

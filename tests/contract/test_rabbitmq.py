@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 import aio_pika
 import pytest
@@ -15,6 +14,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from infra.local.servers import RabbitServer
 from shared.conformance.broker import BROKER_CHECKS, BrokerCheck
+from shared.conformance.rpc import RPC_CHECKS
 from shared.model.entry import Entry
 from shared.model.errors import BrokerUnavailable
 from shared.model.settings import Settings
@@ -23,12 +23,12 @@ from shared.rabbit.broker import RabbitBroker, open_broker
 from shared.rabbit.messages import MAX_HEADER_TAG_BYTES, entry_messages
 from shared.rabbit.topology import Topology
 from tests.contract.entries import entries, entry, event
+from tests.contract.namespaces import TIMEOUT_S, namespace_on, raw_channel, settings_for
 from tests.eventually import answered, eventually
 from tests.proxy import Proxy, proxy_before
 
 pytestmark = pytest.mark.servers
 
-TIMEOUT_S = 0.6
 # What a call may take beyond its timeout on a busy machine.
 SLACK_S = 1.0
 
@@ -43,27 +43,6 @@ class RabbitStorage:
         return open_broker(self._settings)
 
 
-@asynccontextmanager
-async def namespace_on(url: str) -> AsyncIterator[str]:
-    """A fresh namespace, removed at the end."""
-    topology = Topology(f"t-{uuid4().hex[:12]}")
-    try:
-        yield topology.namespace
-    finally:
-        async with raw_channel(url) as channel:
-            for queue in (topology.log, topology.dead):
-                await channel.queue_delete(queue)
-            for exchange in (topology.events, topology.deliveries):
-                await channel.exchange_delete(exchange)
-
-
-@asynccontextmanager
-async def raw_channel(url: str) -> AsyncIterator[AbstractChannel]:
-    """What any other client of the broker has."""
-    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
-        yield channel
-
-
 async def first_message(channel: AbstractChannel, queue: str) -> AbstractIncomingMessage:
     """By consuming: a queue with a single active consumer refuses to be asked."""
     found: asyncio.Future[AbstractIncomingMessage] = asyncio.get_running_loop().create_future()
@@ -76,7 +55,7 @@ async def first_message(channel: AbstractChannel, queue: str) -> AbstractIncomin
     return await asyncio.wait_for(found, 5)
 
 
-@pytest.mark.parametrize("check", BROKER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*BROKER_CHECKS, *RPC_CHECKS], ids=lambda check: check.__name__)
 async def test_promise(check: BrokerCheck, rabbitmq: RabbitServer) -> None:
     @asynccontextmanager
     async def make() -> AsyncIterator[RabbitStorage]:
@@ -106,10 +85,6 @@ async def behind(rabbitmq: RabbitServer, namespace: str) -> AsyncIterator[tuple[
         open_broker(settings_for(f"amqp://guest:guest@127.0.0.1:{proxy.port}/", namespace)) as broker,
     ):
         yield broker, proxy
-
-
-def settings_for(url: str, namespace: str) -> Settings:
-    return Settings.load(amqp_url=url, namespace=namespace, backend_timeout_s=TIMEOUT_S)
 
 
 class Reader:
@@ -149,6 +124,7 @@ async def test_the_topology_is_there_after_the_first_call(
             },
         )
         await channel.declare_queue(topology.dead, durable=True, arguments=topology.dead_arguments())
+        await channel.declare_queue(topology.rpc, durable=True, arguments=topology.rpc_arguments())
         await channel.declare_exchange(f"{namespace}.events", "topic", durable=True)
         await channel.declare_exchange(f"{namespace}.deliveries", "direct", durable=True)
 
@@ -343,6 +319,7 @@ CALLS: dict[str, Callable[[RabbitBroker], Awaitable[object]]] = {
     "dead_letters": lambda broker: broker.dead_letters(1),
     "open_feed": lambda broker: broker.open_feed(lambda _: None, lambda _: None),
     "intake": lambda broker: broker.intake(1).__aenter__(),
+    "call": lambda broker: broker.call(b"", TIMEOUT_S),
     "ping": lambda broker: broker.ping(),
 }
 

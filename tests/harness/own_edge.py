@@ -66,7 +66,7 @@ async def own_edge(*, persisting: bool = True, **settings: object) -> AsyncItera
     loaded, stopping = Settings.load(**chosen), asyncio.Event()
     async with (
         open_backends(loaded) as backends,
-        _persisting(loaded, backends) if persisting else contextlib.nullcontext(),
+        own_persister(loaded, backends) if persisting else contextlib.nullcontext(),
         open_edge(loaded, backends, stopping) as edge,
     ):
         probes = {"broker": backends.broker.ping, "log": backends.event_log.head}
@@ -90,7 +90,7 @@ async def served(own: OwnEdge) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def _persisting(settings: Settings, backends: Backends) -> AsyncIterator[None]:
+async def own_persister(settings: Settings, backends: Backends) -> AsyncIterator[None]:
     persister = asyncio.create_task(persist(settings, backends), name="own-persister")
     try:
         yield

@@ -26,6 +26,7 @@ def few_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certification, "EVENT_LOG_CHECKS", (a_new_log_is_empty,))
     monkeypatch.setattr(certification, "LOG_UPKEEP_CHECKS", ())
     monkeypatch.setattr(certification, "BROKER_CHECKS", (it_answers,))
+    monkeypatch.setattr(certification, "RPC_CHECKS", ())
     monkeypatch.setattr(certification, "SESSION_STORE_CHECKS", (a_new_store_is_empty,))
     monkeypatch.setattr(certification, "READ_MODELS_CHECKS", (nothing_is_there_at_first,))
 
