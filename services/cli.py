@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import click
 
-from services.commands import certify, doctor, log, log_transfer, log_trim, publish, rules, serving, tail, token
+from services.commands import (
+    certify,
+    doctor,
+    log,
+    log_transfer,
+    log_trim,
+    publish,
+    rules,
+    serving,
+    tail,
+    token,
+    webhooks,
+)
 from services.commands.group import Commands
 
 
@@ -35,6 +47,7 @@ for command in (
     token.token,
     log.log,
     rules.rules,
+    webhooks.webhooks,
     doctor.doctor,
     certify.certify,
 ):

@@ -65,7 +65,8 @@ class MediaType:
     @property
     def is_text(self) -> bool:
         """Whether its bytes are characters, so that a JSON string holds them readably."""
-        return self.name.startswith("text/") or self.name.endswith(("/xml", "+xml"))
+        is_form = self.name == "application/x-www-form-urlencoded"
+        return is_form or self.name.startswith("text/") or self.name.endswith(("/xml", "+xml"))
 
 
 def mode_of(media_type: MediaType, headers: Headers) -> Mode:
@@ -81,7 +82,7 @@ def event_of(mode: Mode, media_type: MediaType, headers: Headers, body: bytes, m
     """The event of a request. Raises `InvalidEvent`, or `EventTooLarge` over `max_bytes`."""
     if mode is Mode.STRUCTURED:
         return Event.from_json(body, max_bytes)
-    return Event.from_attributes(_attributes(headers) | _content(media_type, body))
+    return Event.from_attributes(_attributes(headers) | content_of(media_type, body))
 
 
 def _structured_mode(media_type: MediaType) -> Mode:
@@ -132,7 +133,7 @@ def _decoded(name: str, value: str) -> str:
         raise InvalidEvent(name, "it is not UTF-8", "percent-encode the value's UTF-8 bytes") from None
 
 
-def _content(media_type: MediaType, body: bytes) -> dict[str, Any]:
+def content_of(media_type: MediaType, body: bytes) -> dict[str, Any]:
     """The body as attributes of the JSON event format, losing nothing of it."""
     content: dict[str, Any] = {"datacontenttype": media_type.text} if media_type.text else {}
     if body:

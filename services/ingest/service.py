@@ -18,6 +18,8 @@ from services.ingest.rpc import routes as rpc
 from services.ingest.rpc.answering import Answering
 from services.ingest.rules.explaining import explain
 from services.ingest.rules.reloading import open_rules
+from services.ingest.webhooks import routes as webhooks
+from services.ingest.webhooks.sources import open_sources
 from shared.model.settings import Settings
 from shared.telemetry import tracing
 from shared.web.app import make_app
@@ -44,7 +46,7 @@ async def open_ingest(
     """
     producers = producers or Producers.of(settings)
     publisher = Publisher(backends.broker, backends.event_log, settings.max_event_bytes)
-    async with open_rules(settings.rules) as rules:
+    async with open_rules(settings.rules) as rules, open_sources(settings.webhooks_file) as sources:
         reception = Reception(publisher, settings.backend_timeout_s, rules)
         answering = Answering(reception, lambda event: explain(rules.rules, event), settings.max_event_bytes)
         async with amqp.serving(backends.broker, answering):
@@ -52,6 +54,7 @@ async def open_ingest(
                 routes.blueprint(reception, producers, settings.max_event_bytes),
                 rpc.blueprint(answering, producers),
                 plain.blueprint(reception, producers),
+                webhooks.blueprint(reception, sources, settings.max_event_bytes),
             ]
 
 

@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     # Rules: a file, a folder, or the name of a shipped set
     rules: str | None = Field(None, min_length=1)
 
+    # Webhooks, off without a file
+    webhooks_file: Path | None = None
+
     # Producers and sessions
     producer_keys: SecretStr = SecretStr("")
     jwt_secret: Secret | None = None

@@ -35,6 +35,8 @@ def make_app(service: str, settings: Settings, *blueprints: Blueprint, probes: M
     """
     app = Quart(f"carillon.{service}", static_folder=None, template_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, BODY_TIMEOUT=BODY_TIMEOUT_S)
+    # `//v1//events` would be redirected, and senders of webhooks count a redirect as a failure.
+    app.url_map.merge_slashes = False
     if isinstance(app.json, DefaultJSONProvider):
         app.json.sort_keys = False
         app.json.ensure_ascii = False

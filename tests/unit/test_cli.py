@@ -338,3 +338,59 @@ def test_tail_does_not_wait_for_a_server_that_never_answered_well() -> None:
     with serving((503, PROBLEM, '{"detail": "away"}')) as server:
         result = carillon("tail", "--cookie", "abc", "--url", server.url)
     assert (result.exit_code, "answered 503: away" in result.stderr) == (1, True)
+
+
+WEBHOOKS = """
+sources:
+  github: {kind: github, secret: {env: HOOK_SECRET}, audience: topic:builds}
+  billing: {kind: standard-webhooks, secret: {env: STANDARD_SECRET}}
+  gitlab: {kind: bearer, secret: {env: HOOK_SECRET}}
+"""
+WEBHOOK_SECRETS = {
+    "HOOK_SECRET": "It's a Secret to Everybody",
+    "STANDARD_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+}
+
+
+@pytest.fixture
+def webhooks_file(tmp_path: Path) -> Path:
+    path = tmp_path / "webhooks.yaml"
+    path.write_text(WEBHOOKS)
+    return path
+
+
+def test_webhook_sources_are_listed_without_secrets(webhooks_file: Path) -> None:
+    listed = carillon("webhooks", "ls", CARILLON_WEBHOOKS_FILE=str(webhooks_file), **WEBHOOK_SECRETS)
+    assert (listed.exit_code, len(listed.stdout.splitlines())) == (0, 3)
+    assert "/v1/webhooks/github  topic:builds" in listed.stdout
+    as_json = carillon("webhooks", "ls", "--file", str(webhooks_file), "--json", **WEBHOOK_SECRETS)
+    assert [json.loads(line)["kind"] for line in as_json.stdout.splitlines()] == [
+        "github", "standard-webhooks", "bearer",
+    ]  # fmt: skip
+    assert not [secret for secret in WEBHOOK_SECRETS.values() if secret in listed.output + as_json.output]
+
+
+def test_a_webhook_source_that_cannot_be_used_is_one_line(webhooks_file: Path) -> None:
+    result = carillon("webhooks", "ls", "--file", str(webhooks_file))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"carillon: {webhooks_file}:3: github: the environment has no HOOK_SECRET; set it where ingest starts\n"
+    )
+    assert "give --file" in carillon("webhooks", "ls").stderr
+
+
+def test_a_webhook_is_signed_as_its_sender_would(webhooks_file: Path, tmp_path: Path) -> None:
+    body = tmp_path / "body"
+    body.write_text("Hello, World!")
+    sign = ("webhooks", "sign", "--file", str(webhooks_file))
+    # The documentation's own values.
+    assert carillon(*sign, "github", str(body), **WEBHOOK_SECRETS).stdout == (
+        "x-hub-signature-256: sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17\n"
+    )
+    named = carillon(*sign, "billing", str(body), "--id", "msg_7", **WEBHOOK_SECRETS).stdout.splitlines()
+    assert [line.split(": ")[0] for line in named] == ["webhook-id", "webhook-timestamp", "webhook-signature"]
+    assert named[0] == "webhook-id: msg_7"
+    nothing = carillon(*sign, "gitlab", str(body), **WEBHOOK_SECRETS)
+    assert (nothing.exit_code, "nothing is signed" in nothing.stderr) == (1, True)
+    unknown = carillon(*sign, "gitlob", str(body), **WEBHOOK_SECRETS)
+    assert (unknown.exit_code, "use one of: github, billing, gitlab" in unknown.stderr) == (2, True)

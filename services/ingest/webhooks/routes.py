@@ -1,0 +1,89 @@
+"""Ingest's door for webhooks: `POST /v1/webhooks/<source>`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+from quart import Blueprint, Response, jsonify, request
+
+from services.ingest.doors import is_from_loopback, server_span
+from services.ingest.http_binding import MediaType
+from services.ingest.reception import Reception
+from services.ingest.reloading import Reloaded
+from services.ingest.webhooks.posted import Check, NotAuthentic, Posted
+from services.ingest.webhooks.source import Source
+from services.ingest.webhooks.sources import Sources
+from shared.model.event import Event
+from shared.model.producer import Producer
+from shared.web.app import limited_body
+from shared.web.problem import Refusal
+
+PATH = "/v1/webhooks/<source>"
+ROUTE = "/v1/webhooks/{source}"
+SETTING = "CARILLON_WEBHOOKS_FILE"
+
+Clock = Callable[[], float]
+
+_log = logging.getLogger(__name__)
+
+
+def blueprint(
+    reception: Reception, sources: Reloaded[Sources] | None, max_event_bytes: int, clock: Clock = time.time
+) -> Blueprint:
+    """`POST /v1/webhooks/<source>`.
+
+    Args:
+        sources: None where no file declares any; the route then says how to.
+        clock: seconds since 1970.
+    """
+    routes = Blueprint("webhooks", __name__)
+
+    @routes.post(PATH)
+    async def accept(source: str) -> tuple[Response, int]:
+        with server_span(ROUTE):
+            known = _found(sources, source)
+            event = await received(known)
+            if event is None:
+                return jsonify(accepted=[], dropped="an event of the sender's test mode"), HTTPStatus.OK
+            receipt = await reception.accept_one(event, Producer(f"webhook:{source}"))
+        accepted = {"source": receipt.source, "id": receipt.id, "duplicate": receipt.duplicate}
+        return jsonify(accepted=[accepted], traceparent=receipt.traceparent), HTTPStatus.ACCEPTED
+
+    async def received(source: Source) -> Event | None:
+        body = await limited_body(max_event_bytes)
+        media_type = MediaType.parse(request.headers.get("Content-Type"))
+        source.check_media_type(media_type, request.headers.get("Content-Encoding"))
+        posted = Posted.of(request.headers.items(), body, from_loopback=is_from_loopback())
+        try:
+            source.scheme.verify(posted, clock())
+        except NotAuthentic as failed:
+            raise _refused(source, failed) from None
+        return source.event(posted, media_type)
+
+    return routes
+
+
+def _found(sources: Reloaded[Sources] | None, name: str) -> Source:
+    """The source of that name. Raises `Refusal` with 404."""
+    found = sources.current().get(name) if sources is not None else None
+    if found is None:
+        where = f"{SETTING}, which is not set" if sources is None else f"the file that {SETTING} names"
+        fix = f"declare it in {where}: docs/operating/webhooks.md"
+        raise Refusal(HTTPStatus.NOT_FOUND, f"no webhook source {name[:80]!r} is declared", field="source", fix=fix)
+    return found
+
+
+def _refused(source: Source, failed: NotAuthentic) -> Refusal:
+    """Says which check failed to the log, and to the sender only that one did."""
+    about = {"source": source.name, "check": failed.check.value, "header": failed.about}
+    _log.warning("webhook of %r refused: %s", source.name, failed, extra=about)
+    if failed.check is Check.LOOPBACK:
+        detail, fix = "this source is for senders on the server's own machine", "declare another kind of source"
+        return Refusal(HTTPStatus.FORBIDDEN, detail, field="address", fix=fix)
+    detail = "the request is not signed as this source signs, with its secret, and now"
+    fix = "sign the body as it is sent; the server's log says which check failed"
+    headers = {"WWW-Authenticate": source.scheme.challenge}
+    return Refusal(HTTPStatus.UNAUTHORIZED, detail, field="signature", fix=fix, headers=headers)
