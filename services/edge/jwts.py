@@ -18,7 +18,7 @@ from joserfc.jws import CompactSignature, JWSRegistry, extract_compact, validate
 
 from services.edge.keysets import KeySet
 from shared.model.errors import InvalidInput
-from shared.model.tags import CONTROL, checked_tag, user_tag
+from shared.model.tags import CONTROL, checked_tag, is_internal, user_tag
 
 # The issuer's clock may be ahead of this machine's by so much (RFC 7519, 4.1.4).
 LEEWAY_S = 10
@@ -178,7 +178,7 @@ def _checked_grant(claim: str, tag: str) -> str:
         raise InvalidToken(claim, refused.problem, refused.fix) from None
     except UnicodeEncodeError:
         raise InvalidToken(claim, "a tag is not Unicode text", "use whole characters") from None
-    if tag.startswith(f"{CONTROL}:"):
+    if is_internal(tag):
         raise InvalidToken(claim, f"{tag[:80]!r} is not for tokens", "leave it out: it is how the edges talk")
     if "*" in tag and not tag.startswith(_TOPIC):
         raise InvalidToken(claim, f"{tag[:80]!r} is a pattern", "use * in topics only, such as topic:builds/*")

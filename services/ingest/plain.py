@@ -21,7 +21,7 @@ from shared.model.checks import flaw_of
 from shared.model.errors import InvalidInput
 from shared.model.event import Event
 from shared.model.producer import Producer
-from shared.model.tags import CONTROL, EVERYONE, KINDS, audience_text, checked_tag, parse_audience
+from shared.model.tags import CONTROL, EVERYONE, INBOX, KINDS, audience_text, checked_tag, parse_audience
 from shared.web.app import limited_body
 from shared.web.problem import Refusal
 
@@ -75,7 +75,7 @@ def event_of(target: str, said: Mapping[str, str], body: bytes, producer: Produc
 def tag_of(target: str) -> str:
     """`user:alice` and other tags as they are; whatever else is the name of a topic. Raises `InvalidInput`."""
     kind, separator, _ = target.partition(":")
-    is_tag = target == EVERYONE or (separator and kind in (*KINDS, CONTROL))
+    is_tag = target == EVERYONE or (separator and kind in (*KINDS, CONTROL, INBOX))
     try:
         return checked_tag(target if is_tag else f"topic:{target}")
     except InvalidInput as refused:

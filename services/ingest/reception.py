@@ -12,7 +12,7 @@ from services.ingest.publisher import Outcome, Publisher, Receipt
 from shared.model.errors import Abandoned, Busy, CarillonError, IdentityConflict, InvalidEvent, Unavailable
 from shared.model.event import Event
 from shared.model.producer import Producer
-from shared.model.tags import CONTROL, audience_text
+from shared.model.tags import audience_text, is_internal
 from shared.telemetry import metrics
 from shared.web.problem import reason_of
 
@@ -200,7 +200,7 @@ class Reception:
 
 def _refuse_control(event: Event) -> None:
     """Control tags reach the edges themselves: a producer could sign users out with them."""
-    if control := [tag for tag in event.tags if tag.startswith(f"{CONTROL}:")]:
+    if control := [tag for tag in event.tags if is_internal(tag)]:
         raise InvalidEvent(
             "audience", f"{control[0]!r} is for Carillon's own events", "address users, topics or everyone"
         )

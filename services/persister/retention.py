@@ -19,7 +19,7 @@ from shared.folds import PROJECTIONS
 from shared.model.entry import EXPIRED, Entry, expired
 from shared.model.errors import FenceLost, InvalidInput, Unavailable
 from shared.model.patterns import matcher
-from shared.model.tags import CONTROL
+from shared.model.tags import is_internal
 from shared.ports.read_models import Stage
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ async def expire(
 
 def _can_expire(entry: Entry) -> bool:
     """Not what is hollow already, nor what edges obey: a session that was ended stays so."""
-    is_control = any(tag.startswith(f"{CONTROL}:") for tag in entry.audience)
+    is_control = any(is_internal(tag) for tag in entry.audience)
     is_expired = not entry.audience and f'"{EXPIRED}":"true"'.encode() in entry.event
     return not is_control and not is_expired
 

@@ -5,6 +5,7 @@ Whoever adds a projection adds it to `PROJECTIONS`. The persister follows the lo
 
 from __future__ import annotations
 
+from shared.folds.inbox import INBOX
 from shared.folds.projection import Projection
 
-PROJECTIONS: tuple[Projection, ...] = ()
+PROJECTIONS: tuple[Projection, ...] = (INBOX,)

@@ -15,18 +15,30 @@ EVERYONE = "everyone"
 KINDS = ("user", "topic", "session", "connection")
 # The edges' own: what ends sessions and connections of a user, wherever they are.
 CONTROL = "control"
+# Theirs, too: what a user's devices do with the inbox and with topics.
+INBOX = "inbox"
 
 # A tag is an AMQP routing key, which the protocol limits to 255 bytes.
 MAX_TAG_BYTES = 200
 # A thousand recipients fit the default size limit of an event; more of them are a topic.
 MAX_AUDIENCE_TAGS = 2000
 
-_TAG = re.compile(rf"everyone|(?:{'|'.join((*KINDS, CONTROL))}):[^\s\x00-\x1f\x7f\ud800-\udfff]+")
+_TAG = re.compile(rf"everyone|(?:{'|'.join((*KINDS, CONTROL, INBOX))}):[^\s\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 def user_tag(sub: str) -> str:
     """The tag of one user; raises `InvalidInput` where the subject cannot be one."""
     return checked_tag(f"user:{sub}")
+
+
+def inbox_tag(sub: str) -> str:
+    """What a user's marks and subscriptions are addressed to, and no page ever sees."""
+    return checked_tag(f"{INBOX}:{sub}")
+
+
+def is_internal(tag: str) -> bool:
+    """Whether only Carillon itself may address the tag: a producer could act for a user with it."""
+    return tag.startswith((f"{CONTROL}:", f"{INBOX}:"))
 
 
 def checked_tag(tag: str) -> str:

@@ -12,7 +12,7 @@ from services.ingest.rules.steps import Steps, TooMuchWork
 from services.ingest.rules.troubles import Troubles
 from services.ingest.rules.wrong import Failed, Nobody
 from shared.model.errors import InvalidInput
-from shared.model.tags import CONTROL, MAX_TAG_BYTES, checked_tag
+from shared.model.tags import MAX_TAG_BYTES, checked_tag, is_internal
 
 # A list in an event may be as long as its sender likes.
 MAX_ITEMS = 500
@@ -106,6 +106,6 @@ def _lawful(tag: str) -> str:
         checked_tag(tag)
     except InvalidInput as refused:
         raise Failed(refused.problem) from None
-    if tag.startswith(f"{CONTROL}:"):
+    if is_internal(tag):
         raise Failed("control tags are for Carillon's own events")
     return tag

@@ -15,7 +15,7 @@ from services.ingest.rules.steps import BEGIN_STEPS, Steps, TooMuchWork
 from services.ingest.rules.troubles import Troubles
 from services.ingest.rules.wrong import Failed
 from shared.model.event import Event
-from shared.model.tags import CONTROL
+from shared.model.tags import is_internal
 
 NOTIFICATION = "notification.sent"
 SOURCE = "/carillon/rules/"
@@ -72,7 +72,7 @@ def _matched(rule: Rule, grants: tuple[Granted, ...], notification: Event | None
 
 
 def _own_tags(event: Event) -> tuple[str, ...]:
-    return tuple(tag for tag in event.tags if not tag.startswith(f"{CONTROL}:"))
+    return tuple(tag for tag in event.tags if not is_internal(tag))
 
 
 def _notification(rule: Rule, event: Event, tags: tuple[str, ...], says: Mapping[str, Any]) -> Event:

@@ -11,7 +11,7 @@ from services.ingest.webhooks.credentials import AUTHORIZATION
 from services.ingest.webhooks.naming import Fixed, FromField, FromHeader, Pick
 from shared.model.checks import rule
 from shared.model.errors import InvalidInput
-from shared.model.tags import CONTROL, checked_tag
+from shared.model.tags import checked_tag, is_internal
 
 MAX_HEADERS = 20
 
@@ -40,7 +40,7 @@ def _kept_header(value: str) -> str:
 
 
 def _tag(value: str) -> str:
-    if value.startswith(f"{CONTROL}:"):
+    if is_internal(value):
         raise rule("control tags are for Carillon's own events", "address users, topics or everyone")
     try:
         return checked_tag(value)
