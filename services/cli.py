@@ -15,6 +15,7 @@ from services.commands import (
     serving,
     tail,
     token,
+    trace,
     webhooks,
 )
 from services.commands.group import Commands
@@ -48,6 +49,7 @@ for command in (
     log.log,
     rules.rules,
     webhooks.webhooks,
+    trace.trace,
     doctor.doctor,
     certify.certify,
 ):

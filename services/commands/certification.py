@@ -8,13 +8,20 @@ from functools import partial
 
 from shared.conformance.broker import BROKER_CHECKS
 from shared.conformance.event_log import EVENT_LOG_CHECKS
+from shared.conformance.journeys import JOURNEY_STORE_CHECKS
 from shared.conformance.log_upkeep import LOG_UPKEEP_CHECKS
 from shared.conformance.read_models import READ_MODELS_CHECKS
 from shared.conformance.rpc import RPC_CHECKS
 from shared.conformance.sessions import SESSION_STORE_CHECKS
 from shared.model.errors import CarillonError
 from shared.model.settings import Settings
-from shared.wiring.throwaway import throwaway_broker, throwaway_log, throwaway_read_models, throwaway_sessions
+from shared.wiring.throwaway import (
+    throwaway_broker,
+    throwaway_journeys,
+    throwaway_log,
+    throwaway_read_models,
+    throwaway_sessions,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,9 @@ def promises(settings: Settings) -> Mapping[str, Callable[[], Awaitable[None]]]:
     of_broker = {f"broker: {check.__name__}": partial(check, broker) for check in (*BROKER_CHECKS, *RPC_CHECKS)}
     of_sessions = {f"sessions: {check.__name__}": partial(check, sessions) for check in SESSION_STORE_CHECKS}
     of_models = {f"read models: {check.__name__}": partial(check, models) for check in READ_MODELS_CHECKS}
-    return {**of_log, **of_upkeep, **of_broker, **of_sessions, **of_models}
+    journeys = throwaway_journeys(settings)
+    of_journeys = {f"journeys: {check.__name__}": partial(check, journeys) for check in JOURNEY_STORE_CHECKS}
+    return {**of_log, **of_upkeep, **of_broker, **of_sessions, **of_models, **of_journeys}
 
 
 async def certify(settings: Settings) -> AsyncIterator[Finding]:

@@ -53,9 +53,12 @@ def dev(port: int, data_dir: Path, memory: bool) -> None:
     carillon dev --port 9000
     carillon dev --memory
     """
+    # Somebody watches: text to read, and the journey of every event.
     settings = Settings.load()
-    if "log_format" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"log_format": "text"})
+    chosen = {"log_format": "text", "trace_ratio": 1.0}
+    settings = settings.model_copy(
+        update={name: value for name, value in chosen.items() if name not in settings.model_fields_set}
+    )
     _run("dev", settings, port=port, data_dir=data_dir, memory=memory)
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 from services.console.routes import blueprint
 from shared.model.settings import Settings
-from shared.telemetry import tracing
+from shared.telemetry.exporting import exporting
 from shared.web.app import make_app
 from shared.web.server import serve
 from shared.wiring import open_backends
@@ -20,8 +20,7 @@ STOP_GRACE_S = 2.0
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Serves until `stopping` is set."""
-    tracing.set_up("console")
-    async with open_backends(settings) as backends:
+    async with open_backends(settings) as backends, exporting("console", settings, backends.journeys):
         probes = {"broker": backends.broker.ping, "log": backends.event_log.head}
         app = make_app("console", settings, blueprint(backends.broker, backends.event_log), probes=probes)
         port = DEFAULT_PORT if settings.port is None else settings.port

@@ -23,7 +23,7 @@ from services.persister.lag import Lag
 from services.persister.service import persist, probes
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
-from shared.telemetry import tracing
+from shared.telemetry.exporting import exporting
 from shared.web.app import make_app
 from shared.web.keys import ApiKeys
 from shared.web.server import serve
@@ -40,12 +40,12 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
     Raises `InvalidInput` for a port that is taken or a folder that cannot be written, and
     `NotWorking` when the event does not arrive.
     """
-    tracing.set_up("dev")
     secret = _secret(data_dir, memory=memory)
     settings = _dev_settings(settings, secret, None if memory else data_dir)
     bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with (
         open_backends(settings) as backends,
+        exporting("dev", settings, backends.journeys),
         _persisting(settings, backends, stopping) as lag,
         open_edge(settings, backends, stopping) as edge,
         open_ingest(settings, backends, _producers(settings)) as doors,

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import SpanContext, SpanKind
+from opentelemetry.trace import SpanKind
 from quart.wrappers.response import ResponseBody
 
 from services.edge import control, frames, written
@@ -59,7 +60,6 @@ class Connection:
         self._opened_at_head = 0
         self._wrote_at = self._loop.time()
         self._is_bound = False
-        self._span_context: SpanContext | None = None
         self._beat_timer: asyncio.TimerHandle | None = None
         left_s, notice_s = session.seconds_left(), edge.settings.session_expiring_s
         self._expiry_timer = self._loop.call_later(left_s, self.close, CloseReason.SESSION_EXPIRED)
@@ -95,7 +95,7 @@ class Connection:
         frame = frames.unnamed(frame) if self._selection.unnamed else frame
         offer = self._handover.offer(entry.position, frame, entry)
         if offer is Offer.KEPT:
-            if tracing.is_exporting():
+            if tracing.is_traced(entry.traceparent):
                 self._trace(entry, replayed=False)
             self._wake()
         elif offer is Offer.OVERFLOW:
@@ -237,7 +237,7 @@ class Connection:
         for entry in page.entries:
             if not self._shows(entry):
                 continue
-            if tracing.is_exporting():
+            if tracing.is_traced(entry.traceparent):
                 self._trace(entry, replayed=True)
             frame = self._edge.encode(entry)
             due.append((entry, frames.unnamed(frame) if self._selection.unnamed else frame))
@@ -283,19 +283,15 @@ class Connection:
         self._beat_timer = self._loop.call_later(seconds, self._beat)
 
     def _trace(self, entry: Entry, *, replayed: bool) -> None:
-        span = tracing.tracer().start_span(
-            "process user.{id}",
-            context=tracing.context_of(entry.traceparent, entry.tracestate),
-            kind=SpanKind.CONSUMER,
-            attributes={
-                "messaging.operation.type": "process",
-                "messaging.message.id": entry.id,
-                "carillon.position": entry.position,
-                "carillon.replayed": replayed,
-                "carillon.connection": self.id,
-            },
-        )
-        span.end()
+        assert entry.traceparent is not None
+        attributes = tracing.about(entry.source, entry.id, entry.type) | {
+            "messaging.operation.type": "process",
+            tracing.POSITION: entry.position,
+            "carillon.replayed": replayed,
+            "carillon.connection": self.id,
+        }
+        now_ns = time.time_ns()
+        tracing.record("process user.{id}", SpanKind.CONSUMER, entry.traceparent, attributes, now_ns, now_ns)
 
 
 class EventStreamBody(ResponseBody):

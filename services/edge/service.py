@@ -20,7 +20,7 @@ from services.edge.tickets import Tickets
 from services.edge.tokens import TokenVerifier
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
-from shared.telemetry import tracing
+from shared.telemetry.exporting import exporting
 from shared.web.app import make_app
 from shared.web.keys import ApiKeys
 from shared.web.server import serve
@@ -91,8 +91,11 @@ async def open_edge(settings: Settings, backends: Backends, stopping: asyncio.Ev
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Serves until `stopping` is set, then drains and ends."""
-    tracing.set_up("edge")
-    async with open_backends(settings) as backends, open_edge(settings, backends, stopping) as edge:
+    async with (
+        open_backends(settings) as backends,
+        exporting("edge", settings, backends.journeys),
+        open_edge(settings, backends, stopping) as edge,
+    ):
         probes = {"broker": backends.broker.ping, "log": backends.event_log.head}
         app = make_app("edge", settings, *blueprints(edge, settings), probes=probes)
         port = DEFAULT_PORT if settings.port is None else settings.port

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind
 from quart import request
 
 from services.ingest.producers import Producers
 from shared.model.producer import Producer
-from shared.telemetry.tracing import context_of, is_exporting, tracer
+from shared.telemetry import tracing
 from shared.web.keys import is_loopback
 from shared.web.problem import status_of
 
@@ -38,16 +38,9 @@ def server_span(route: str) -> Iterator[Exchange]:
         route: its address as a template, such as `/v1/webhooks/{source}`.
     """
     exchange = Exchange()
-    parent = context_of(request.headers.get("traceparent"), request.headers.get("tracestate"))
+    parent = tracing.context_of(request.headers.get("traceparent"), request.headers.get("tracestate"))
     attributes = {"http.request.method": request.method, "http.route": route, "url.path": request.path}
-    with tracer().start_as_current_span(
-        f"{request.method} {route}",
-        context=parent,
-        kind=SpanKind.SERVER,
-        attributes=attributes if is_exporting() else None,
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
+    with tracing.span(f"{request.method} {route}", SpanKind.SERVER, attributes, parent=parent) as span:
         try:
             yield exchange
         except Exception as error:
@@ -68,5 +61,4 @@ def is_from_loopback() -> bool:
 def _tell_outcome(span: Span, status: int, error_type: str | None = None) -> None:
     span.set_attribute("http.response.status_code", int(status))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        span.set_attribute("error.type", error_type or str(int(status)))
-        span.set_status(Status(StatusCode.ERROR))
+        tracing.fail(span, error_type or str(int(status)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind
 
 from services.ingest.lookup import PositionLookup
 from services.ingest.recent import Published, Recent
@@ -18,7 +18,8 @@ from shared.model.event import Event
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
 from shared.telemetry import metrics, tracing
-from shared.telemetry.tracing import headers_of, is_exporting, link_to, tracer
+from shared.telemetry.tracing import headers_of, link_to
+from shared.web.problem import reason_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ class _Attempt:
         assert self.outcome is not None
         if self.span is not None:
             if isinstance(self.outcome, CarillonError):
-                self.span.set_status(Status(StatusCode.ERROR, str(self.outcome)))
+                tracing.fail(self.span, self.outcome, reason_of(self.outcome))
             self.span.end()
         return self.outcome
 
@@ -190,19 +191,12 @@ def _duplicate(event: Event, stored: Entry | None) -> Outcome:
 
 def _producer_span(event: Event) -> Span:
     link = link_to(event.traceparent, event.tracestate)
-    attributes = {
-        "messaging.system": tracing.SYSTEM,
+    attributes = tracing.about(event.source, event.id, event.type) | {
         "messaging.destination.name": tracing.EVENTS,
         "messaging.operation.type": "send",
-        "messaging.message.id": event.id,
+        tracing.STEP: "accepted",
     }
-    return tracer().start_span(
-        f"publish {tracing.EVENTS}",
-        kind=SpanKind.PRODUCER,
-        links=[link] if link else None,
-        attributes=attributes if is_exporting() else None,
-        record_exception=False,
-    )
+    return tracing.begin(f"publish {tracing.EVENTS}", SpanKind.PRODUCER, attributes, links=[link] if link else ())
 
 
 def with_creation_context(event: Event, span: Span) -> Event:

@@ -21,7 +21,7 @@ from services.ingest.rules.reloading import open_rules
 from services.ingest.webhooks import routes as webhooks
 from services.ingest.webhooks.sources import open_sources
 from shared.model.settings import Settings
-from shared.telemetry import tracing
+from shared.telemetry.exporting import exporting
 from shared.web.app import make_app
 from shared.web.server import serve
 from shared.wiring import Backends, open_backends
@@ -60,10 +60,13 @@ async def open_ingest(
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Serves until `stopping` is set; publishes under way are answered first."""
-    tracing.set_up("ingest")
     if not settings.producers():
         _log.warning("no producer can publish: set %s to name=key,name2=key2", PRODUCERS_SETTING)
-    async with open_backends(settings) as backends, open_ingest(settings, backends) as doors:
+    async with (
+        open_backends(settings) as backends,
+        exporting("ingest", settings, backends.journeys),
+        open_ingest(settings, backends) as doors,
+    ):
         probes = {"broker": backends.broker.ping, "log": backends.event_log.head}
         app = make_app("ingest", settings, *doors, probes=probes)
         grace_s = 2 * settings.backend_timeout_s + STOP_GRACE_MARGIN_S

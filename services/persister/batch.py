@@ -53,6 +53,12 @@ class Plan:
     dead: list[DeadLetter] = field(default_factory=list)
     duplicates: list[Identity] = field(default_factory=list)
 
+    def include(self, other: Plan) -> None:
+        """Adds what became of other events."""
+        self.entries += other.entries
+        self.dead += other.dead
+        self.duplicates += other.duplicates
+
 
 def sort_arrivals(arrivals: Iterable[Arrival], max_bytes: int) -> Sorted:
     """Checks each arrival at this boundary, since any AMQP client may publish."""

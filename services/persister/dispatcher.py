@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import SpanKind
-
+from services.persister.traces import record_dispatch
 from services.persister.writer import pause_s
 from shared.model.errors import FenceLost, Unavailable
 from shared.telemetry import metrics, tracing
@@ -73,31 +72,18 @@ class Dispatcher:
                 await self._tenure.appended_since(seen, IDLE_S if position == saved else CHECKPOINT_EVERY_S)
 
     async def _deliver(self, entries: Sequence[Entry]) -> None:
-        await self._broker.deliver(entries)
+        traced = [entry for entry in entries if tracing.is_traced(entry.traceparent)]
+        began_ns = time.time_ns()
+        unheard = await self._broker.deliver(entries, {entry.position for entry in traced})
         _count(entries)
-        if tracing.is_exporting():
-            for entry in entries:
-                _trace_dispatch(entry)
+        for entry in traced:
+            record_dispatch(entry, began_ns, time.time_ns(), is_unheard=entry.position in unheard)
 
 
 def _count(entries: Sequence[Entry]) -> None:
     metrics.events_dispatched.inc(len(entries))
     now = datetime.now(UTC)
     for entry in entries:
-        metrics.dispatch_seconds.observe((now - entry.appended_at).total_seconds())
-
-
-def _trace_dispatch(entry: Entry) -> None:
-    span = tracing.tracer().start_span(
-        f"publish {tracing.DELIVERIES}",
-        context=tracing.context_of(entry.traceparent, entry.tracestate),
-        kind=SpanKind.CLIENT,
-        attributes={
-            "messaging.system": tracing.SYSTEM,
-            "messaging.destination.name": tracing.DELIVERIES,
-            "messaging.operation.type": "send",
-            "messaging.message.id": entry.id,
-            "carillon.position": entry.position,
-        },
-    )
-    span.end()
+        metrics.dispatch_seconds.observe(
+            (now - entry.appended_at).total_seconds(), tracing.trace_id_of(entry.traceparent)
+        )

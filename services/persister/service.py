@@ -18,7 +18,7 @@ from services.persister.retention import READERS_GONE_TIMEOUTS, Policy, Retentio
 from services.persister.tenure import Tenure
 from services.persister.writer import Writer
 from shared.folds import PROJECTIONS
-from shared.telemetry import tracing
+from shared.telemetry.exporting import exporting
 from shared.web.app import make_app
 from shared.web.server import serve
 from shared.wiring import open_backends
@@ -74,8 +74,7 @@ def probes(backends: Backends, lag: Lag) -> Mapping[str, Probe]:
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Persists until `stopping` is set. What was not acknowledged by then comes again."""
-    tracing.set_up("persister")
-    async with open_backends(settings) as backends:
+    async with open_backends(settings) as backends, exporting("persister", settings, backends.journeys):
         lag = Lag(backends.broker, backends.event_log, settings.lag_max_s)
         app = make_app("persister", settings, probes=probes(backends, lag))
         persisting = asyncio.create_task(persist(settings, backends, lag), name="persister")

@@ -6,24 +6,20 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import SpanKind
-
-from services.persister.batch import Arrived, Known, Plan, Sorted, dead_letter, plan_batch, sort_arrivals
+from services.persister.batch import Arrived, Known, Plan, dead_letter, plan_batch, sort_arrivals
+from services.persister.traces import BatchTrace
 from shared.model.content import Content
 from shared.model.errors import AppendConflict, AppendRejected, FenceLost, InvalidEvent, LogUnavailable, Unavailable
-from shared.telemetry import metrics, tracing
+from shared.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from services.persister.tenure import Tenure
     from shared.model.entry import Identity
     from shared.model.settings import Settings
-    from shared.ports.broker import Arrival, Broker, DeadLetter, Intake
+    from shared.ports.broker import Arrival, Broker, Intake
     from shared.ports.event_log import EventLog, Fence
 
 log = logging.getLogger(__name__)
@@ -72,27 +68,29 @@ class Writer:
         of the log would in the end park healthy events.
         """
         found = sort_arrivals(arrivals, self._settings.max_event_bytes)
+        trace = BatchTrace(found.events)
         is_fresh = True
         while True:
             try:
                 # What we hold for longer may be another's by now: a process that was paused must not
                 # take the fence from the one that went on without it.
                 fence = await self._tenure.take(force=is_fresh)
-                dead = found.dead + await self._append_under(fence, found)
+                done = await self._append_under(fence, found.events)
                 break
             except LogUnavailable as trouble:
                 log.warning("append interrupted: %s", trouble)
+                trace.failed(trouble)
                 is_fresh = False
                 await asyncio.sleep(pause_s())
-        for letter in dead:
+        trace.done(done)
+        for letter in found.dead + done.dead:
             log.warning("dead letter: %s", letter.detail, extra={"reason": letter.reason})
             await self._broker.park(letter)
             metrics.dead_letters.labels(letter.reason).inc()
 
-    async def _append_under(self, fence: Fence, found: Sorted) -> list[DeadLetter]:
+    async def _append_under(self, fence: Fence, events: Sequence[Arrived]) -> Plan:
         try:
-            with _span(found.events):
-                return await self._append(fence, found.events)
+            return await self._append(fence, events)
         except FenceLost:
             self._tenure.end(fence, "another persister is active")
             raise
@@ -101,8 +99,8 @@ class Writer:
             self._tenure.end(fence, "the log did not answer")
             raise
 
-    async def _append(self, fence: Fence, events: Sequence[Arrived]) -> list[DeadLetter]:
-        """Appends what is new of these events; returns those that are poison."""
+    async def _append(self, fence: Fence, events: Sequence[Arrived]) -> Plan:
+        """Appends what is new of these events; returns what became of them."""
         while events:
             plan = plan_batch(events, await self._known(events), datetime.now(UTC))
             try:
@@ -118,17 +116,18 @@ class Writer:
             except AppendRejected as rejected:
                 return await self._append_one_by_one(fence, events, rejected)
             else:
-                return plan.dead
-        return []
+                return plan
+        return Plan()
 
-    async def _append_one_by_one(
-        self, fence: Fence, events: Sequence[Arrived], rejected: AppendRejected
-    ) -> list[DeadLetter]:
+    async def _append_one_by_one(self, fence: Fence, events: Sequence[Arrived], rejected: AppendRejected) -> Plan:
         """Finds the poison in a batch that the storage refuses, so that its neighbours persist."""
         if len(events) == 1:
             refused = InvalidEvent("event", f"the log refuses it ({rejected})", "look at its data", reason="rejected")
-            return [dead_letter(events[0].body, refused)]
-        return [letter for event in events for letter in await self._append(fence, [event])]
+            return Plan(dead=[dead_letter(events[0].body, refused)])
+        done = Plan()
+        for event in events:
+            done.include(await self._append(fence, [event]))
+        return done
 
     async def _known(self, events: Sequence[Arrived]) -> Known:
         subjects = {event.subject for event, _ in events if event.subject is not None}
@@ -147,28 +146,3 @@ def _count(plan: Plan) -> None:
         metrics.batch_events.observe(len(plan.entries))
     if plan.duplicates:
         metrics.events_duplicate.labels("persister").inc(len(plan.duplicates))
-
-
-@contextmanager
-def _span(events: Sequence[Arrived]) -> Iterator[None]:
-    """One root span a batch, linked to the creation context of each event in it."""
-    if not tracing.is_exporting() or not events:
-        yield
-        return
-    links = [link for event, _ in events if (link := tracing.link_to(event.traceparent, event.tracestate))]
-    with (
-        tracing.tracer().start_as_current_span(
-            f"process {tracing.LOG}",
-            context=tracing.context_of(None),
-            kind=SpanKind.CONSUMER,
-            links=links,
-            attributes={
-                "messaging.system": tracing.SYSTEM,
-                "messaging.destination.name": tracing.LOG,
-                "messaging.operation.type": "process",
-                "messaging.batch.message_count": len(events),
-            },
-        ),
-        tracing.tracer().start_as_current_span("insert", kind=SpanKind.CLIENT),
-    ):
-        yield

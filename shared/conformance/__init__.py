@@ -21,6 +21,7 @@ from typing import Protocol, TypeVar
 
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
+from shared.ports.journeys import JourneyStore
 from shared.ports.read_models import ReadModels
 from shared.ports.sessions import SessionStore
 
@@ -51,3 +52,6 @@ SessionStoreMaker = Callable[[], AbstractAsyncContextManager[Storage[SessionStor
 
 ReadModelsMaker = Callable[[], AbstractAsyncContextManager[Storage[ReadModels]]]
 """Gives read models that nobody has used; leaving it may delete everything."""
+
+JourneyStoreMaker = Callable[[], AbstractAsyncContextManager[Storage[JourneyStore]]]
+"""Gives a journey store that nobody has used; leaving it may delete everything."""

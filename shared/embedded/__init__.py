@@ -13,19 +13,29 @@ from pathlib import Path
 from shared.embedded.broker import SqliteBroker, open_broker
 from shared.embedded.event_log import SqliteEventLog, open_event_log
 from shared.embedded.folder import own_folder
+from shared.embedded.journeys import SqliteJourneyStore, open_journey_store
 from shared.embedded.read_models import SqliteReadModels, open_read_models
 from shared.embedded.sessions import SqliteSessionStore, open_session_store
 
-__all__ = ["MODELS_FILE", "SqliteBroker", "SqliteEventLog", "SqliteReadModels", "SqliteSessionStore", "open_embedded"]
+__all__ = [
+    "JOURNEYS_FILE",
+    "MODELS_FILE",
+    "SqliteBroker",
+    "SqliteEventLog",
+    "SqliteReadModels",
+    "SqliteSessionStore",
+    "open_embedded",
+]
 
 
 MODELS_FILE = "models.db"
+JOURNEYS_FILE = "journeys.db"
 
 
 @asynccontextmanager
 async def open_embedded(
     data_dir: Path | None,
-) -> AsyncIterator[tuple[SqliteBroker, SqliteEventLog, SqliteSessionStore, SqliteReadModels]]:
+) -> AsyncIterator[tuple[SqliteBroker, SqliteEventLog, SqliteSessionStore, SqliteReadModels, SqliteJourneyStore]]:
     """Opens all that is kept in `data_dir`, made where there is none; None keeps it in memory.
 
     Raises `InvalidInput` when another process has the folder or it cannot be written, and
@@ -37,5 +47,6 @@ async def open_embedded(
         log = await opened.enter_async_context(open_event_log(data_dir and data_dir / "log.db"))
         sessions = await opened.enter_async_context(open_session_store(data_dir and data_dir / "sessions.db"))
         models = await opened.enter_async_context(open_read_models(data_dir and data_dir / MODELS_FILE))
+        journeys = await opened.enter_async_context(open_journey_store(data_dir and data_dir / JOURNEYS_FILE))
         broker = await opened.enter_async_context(open_broker(data_dir and data_dir / "broker.db"))
-        yield broker, log, sessions, models
+        yield broker, log, sessions, models, journeys

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shared.embedded.broker import SqliteBroker, open_broker
 from shared.embedded.event_log import SqliteEventLog, open_event_log
+from shared.embedded.journeys import SqliteJourneyStore, open_journey_store
 from shared.embedded.read_models import SqliteReadModels, open_read_models
 from shared.embedded.sessions import SqliteSessionStore, open_session_store
 
@@ -58,6 +59,17 @@ class ReadModelsFile:
         return open_read_models(self.path)
 
 
+@dataclass(frozen=True, slots=True)
+class JourneysFile:
+    """One journey store, whoever opens it."""
+
+    path: Path
+
+    def client(self) -> AbstractAsyncContextManager[SqliteJourneyStore]:
+        """Opens it as another process would."""
+        return open_journey_store(self.path)
+
+
 @asynccontextmanager
 async def throwaway_log(data_dir: Path | None) -> AsyncIterator[LogFile]:
     """A fresh log on the disk of `data_dir`, where one is given."""
@@ -84,3 +96,10 @@ async def throwaway_read_models(data_dir: Path | None) -> AsyncIterator[ReadMode
     """Fresh read models on the disk of `data_dir`, where one is given."""
     with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
         yield ReadModelsFile(Path(folder) / "models.db")
+
+
+@asynccontextmanager
+async def throwaway_journeys(data_dir: Path | None) -> AsyncIterator[JourneysFile]:
+    """A fresh journey store on the disk of `data_dir`, where one is given."""
+    with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
+        yield JourneysFile(Path(folder) / "journeys.db")

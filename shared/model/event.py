@@ -27,6 +27,10 @@ RESERVED_TYPES = frozenset({
     "closing", "connected", "end", "error", "message", "open", "reset", "session-expiring", "snapshot", "stale",
 })  # fmt: skip
 
+# Who else receives it; and what tracing systems tell each other, which browsers have no use for.
+NOT_SHOWN = {"audience", "tracestate", "baggage"}
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _EXTENSION = re.compile(r"[a-z0-9]{1,64}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 # What may be a number beyond float64: the decoder makes infinity of it, which JSON cannot say again.
@@ -146,8 +150,8 @@ class Event(BaseModel):
         return self.__pydantic_serializer__.to_json(self, exclude_unset=True)
 
     def public_json(self) -> bytes:
-        """What a stream shows: everything but the audience, which is nobody's business."""
-        return self.__pydantic_serializer__.to_json(self, exclude_unset=True, exclude={"audience"})
+        """What a stream shows: everything but what is nobody's business there."""
+        return self.__pydantic_serializer__.to_json(self, exclude_unset=True, exclude=NOT_SHOWN)
 
     @property
     def tags(self) -> tuple[str, ...]:

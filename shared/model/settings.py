@@ -108,6 +108,11 @@ class Settings(BaseSettings):
     # Telling
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
+    trace_ratio: float = Field(0.1, ge=0, le=1)
+    journeys_kept_s: float = Field(86_400.0, ge=0, le=86_400 * 366)
+    otlp_endpoint: str | None = Field(None, pattern=r"^https?://[^\s/]+(/\S*)?$")
+    otlp_protocol: Literal["grpc", "http"] = "grpc"
+    otlp_headers: SecretStr = SecretStr("")
 
     @classmethod
     def load(cls, **overrides: object) -> Self:
@@ -126,6 +131,10 @@ class Settings(BaseSettings):
     def operators(self) -> dict[str, str]:
         """The operators' API keys by name. Raises `InvalidInput`."""
         return _keys("CARILLON_OPERATOR_KEYS", self.operator_keys)
+
+    def otlp_headers_by_name(self) -> dict[str, str]:
+        """What every request by OTLP carries. Raises `InvalidInput`."""
+        return _keys("CARILLON_OTLP_HEADERS", self.otlp_headers)
 
 
 def _keys(setting: str, text: SecretStr) -> dict[str, str]:

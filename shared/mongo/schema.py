@@ -14,6 +14,7 @@ ENTRIES, HEADS, CHECKPOINTS = "entries", "heads", "checkpoints"
 REMOVED_VERSIONS = "removed_versions"
 TICKETS, EDGES, CONNECTIONS = "tickets", "edges", "connections"
 GENERATIONS = "generations"
+STEPS = "steps"
 HEAD_ID = "head"
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,6 +52,12 @@ GENERATION_INDEXES = (
     ),
 )
 
+STEP_INDEXES = (
+    IndexModel([("id", ASCENDING), ("source", ASCENDING), ("began_us", ASCENDING)], name="event"),
+    IndexModel([("trace", ASCENDING), ("began_us", ASCENDING)], name="trace"),
+    IndexModel([("kept_until", ASCENDING)], name="expiry", expireAfterSeconds=0),
+)
+
 
 def _empty_head() -> HeadDocument:
     return HeadDocument(_id=HEAD_ID, log_id=new_log_id(), epoch=0, owner=None, lease_until=LONG_AGO, last=0, floor=0)
@@ -71,3 +78,8 @@ async def ensure_session_schema(database: AsyncIOMotorDatabase[Document]) -> Non
 async def ensure_read_model_schema(database: AsyncIOMotorDatabase[Document]) -> None:
     """The same for read models; their tables are made with each generation."""
     await database[GENERATIONS].create_indexes(list(GENERATION_INDEXES))
+
+
+async def ensure_journey_schema(database: AsyncIOMotorDatabase[Document]) -> None:
+    """The same for the collection of the journeys."""
+    await database[STEPS].create_indexes(list(STEP_INDEXES))

@@ -12,6 +12,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from shared.model.settings import Settings
 from shared.mongo.documents import Document
 from shared.mongo.event_log import MongoEventLog, open_event_log
+from shared.mongo.journeys import MongoJourneyStore, open_journey_store
 from shared.mongo.read_models import MongoReadModels, open_read_models
 from shared.mongo.sessions import MongoSessionStore, open_session_store
 from shared.mongo.translation import translated
@@ -50,6 +51,17 @@ class MongoModels:
         return open_read_models(self.settings)
 
 
+@dataclass(frozen=True, slots=True)
+class MongoJourneys:
+    """The journey store of one database, whoever opens it."""
+
+    settings: Settings
+
+    def client(self) -> AbstractAsyncContextManager[MongoJourneyStore]:
+        """Opens the store in it."""
+        return open_journey_store(self.settings)
+
+
 @asynccontextmanager
 async def throwaway_database(settings: Settings) -> AsyncIterator[MongoDatabase]:
     """A fresh database on the configured server, dropped at the end."""
@@ -69,6 +81,13 @@ async def throwaway_read_models(settings: Settings) -> AsyncIterator[MongoModels
     """The same, for read models."""
     async with _throwaway(settings) as fresh:
         yield MongoModels(fresh)
+
+
+@asynccontextmanager
+async def throwaway_journeys(settings: Settings) -> AsyncIterator[MongoJourneys]:
+    """The same, for a journey store."""
+    async with _throwaway(settings) as fresh:
+        yield MongoJourneys(fresh)
 
 
 @asynccontextmanager

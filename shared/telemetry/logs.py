@@ -43,5 +43,5 @@ def set_up(settings: Settings) -> None:
     )
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     # The drivers tell of every reconnect in tracebacks; the adapters say the same in one line each.
-    for chatty in ("aio_pika", "aiormq", "pymongo", "hypercorn.access", "httpx", "httpcore"):
+    for chatty in ("aio_pika", "aiormq", "pymongo", "hypercorn.access", "httpx", "httpcore", "opentelemetry"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)

@@ -209,3 +209,11 @@ stream_resets = Counter(
 )
 streams_closed = Counter("carillon_streams_closed", "Streams that ended.", ["reason"], registry=REGISTRY)
 feeds_lost = Counter("carillon_feeds_lost", "Feeds that the broker ended.", registry=REGISTRY)
+
+# Telemetry itself.
+
+spans_sent = Counter("carillon_spans_sent", "Spans that their destination took.", ["to"], registry=REGISTRY)
+spans_dropped = Counter(
+    "carillon_spans_dropped", "Spans that found no room, or that their destination did not take.", ["to"],
+    registry=REGISTRY,
+)  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from shared.model.settings import Settings
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
+from shared.ports.journeys import JourneyStore
 from shared.ports.read_models import ReadModels
 from shared.ports.sessions import SessionStore
 
@@ -21,6 +22,7 @@ class Backends:
     event_log: EventLog
     sessions: SessionStore
     read_models: ReadModels
+    journeys: JourneyStore
 
 
 @asynccontextmanager
@@ -38,6 +40,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             yield Backends(*await stack.enter_async_context(open_embedded(settings.data_dir)))
         else:
             from shared.mongo.event_log import open_event_log
+            from shared.mongo.journeys import open_journey_store
             from shared.mongo.read_models import open_read_models
             from shared.mongo.sessions import open_session_store
             from shared.rabbit.broker import open_broker
@@ -46,4 +49,5 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             event_log = await stack.enter_async_context(open_event_log(settings))
             sessions = await stack.enter_async_context(open_session_store(settings))
             read_models = await stack.enter_async_context(open_read_models(settings))
-            yield Backends(broker, event_log, sessions, read_models)
+            journeys = await stack.enter_async_context(open_journey_store(settings))
+            yield Backends(broker, event_log, sessions, read_models, journeys)

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from shared.model.settings import Settings
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
+from shared.ports.journeys import JourneyStore
 from shared.ports.read_models import ReadModels
 from shared.ports.sessions import SessionStore
 
@@ -64,3 +65,14 @@ def throwaway_read_models(settings: Settings) -> Callable[[], AbstractAsyncConte
     from shared.mongo import throwaway as mongo
 
     return partial(mongo.throwaway_read_models, settings)
+
+
+def throwaway_journeys(settings: Settings) -> Callable[[], AbstractAsyncContextManager[Opens[JourneyStore]]]:
+    """Makes fresh journey stores where `settings` have theirs; each is removed when it is left."""
+    if settings.backends == "embedded":
+        from shared.embedded import throwaway as embedded
+
+        return partial(embedded.throwaway_journeys, settings.data_dir)
+    from shared.mongo import throwaway as mongo
+
+    return partial(mongo.throwaway_journeys, settings)

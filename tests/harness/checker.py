@@ -15,6 +15,7 @@ from typing import Any
 
 from shared.model.cursor import Cursor
 from shared.model.entry import Entry
+from shared.model.event import NOT_SHOWN
 
 # Of each kind of violation the first few tell the story; a log of thousands would bury it.
 SHOWN = 5
@@ -118,10 +119,10 @@ def _publish_problems(entries: Sequence[Entry], confirmed: Iterable[Confirmed]) 
 
 
 def _difference_of_event(publish: Confirmed, entry: Entry) -> str | None:
-    """What the log changed of an event; only `audience` may go, and only `traceparent` and its state come."""
+    """What the log changed of an event; only what no stream shows may go, and only `traceparent` come."""
     stored = json.loads(entry.event)
-    sent = {name: value for name, value in publish.attributes.items() if name != "audience"}
-    added = stored.keys() - sent.keys() - {"traceparent", "tracestate"}
+    sent = {name: value for name, value in publish.attributes.items() if name not in NOT_SHOWN}
+    added = stored.keys() - sent.keys() - {"traceparent"}
     if added:
         return f"attributes {sorted(added)} were added"
     different = [name for name, value in sent.items() if stored.get(name) != value]

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
 from quart import Quart
 
 from services.ingest.service import open_ingest
@@ -19,7 +17,6 @@ from shared.model.errors import BrokerUnavailable
 from shared.model.event import Event
 from shared.model.settings import Settings
 from shared.ports.broker import Broker
-from shared.telemetry import tracing
 from shared.web.app import make_app
 from shared.wiring import Backends, open_backends
 from tests.eventually import answered
@@ -87,8 +84,6 @@ class OwnIngest:
 @asynccontextmanager
 async def own_ingest(settings: Mapping[str, object] | None = None) -> AsyncIterator[OwnIngest]:
     """Ready at once, gone at the end."""
-    if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        tracing.set_up("test")
     quick = {"backends": "embedded", "producer_keys": KEYS, "batch_max_wait_ms": 0.0}
     loaded = Settings.load(**(quick | dict(settings or {})))
     async with open_backends(loaded) as backends, own_persister(loaded, backends):

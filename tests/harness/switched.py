@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import cast
 
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
 from quart import Quart
 
 from services.ingest import routes
@@ -23,7 +21,6 @@ from shared.model.event import Event
 from shared.model.settings import Settings
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
-from shared.telemetry import tracing
 from shared.web.app import make_app
 from shared.web.keys import ApiKeys
 
@@ -96,8 +93,6 @@ class SwitchedBackends:
 
 @asynccontextmanager
 async def open_switched() -> AsyncIterator[SwitchedBackends]:
-    """Fresh ones in memory, in a process that makes trace contexts."""
-    if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        tracing.set_up("test")
+    """Fresh ones in memory."""
     async with open_embedded(None) as (broker, event_log, *_):
         yield SwitchedBackends(broker, event_log)

@@ -11,9 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
@@ -26,28 +24,19 @@ from services.ingest.service import open_ingest
 from services.persister.service import persist
 from shared.model.entry import Entry
 from shared.model.settings import Settings
-from shared.telemetry import tracing
 from shared.web.app import make_app
 from shared.wiring import Backends, open_backends
 from tests.eventually import answered, eventually
+from tests.harness.spans import recorded_spans
 
 CALLER_TRACE, CALLER_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CALLER = f"00-{CALLER_TRACE}-{CALLER_SPAN}-01"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def exporter() -> Iterator[InMemorySpanExporter]:
-    """OpenTelemetry knows one provider a process: other tests may have set it already."""
-    exporter = InMemorySpanExporter()
-    processor = SimpleSpanProcessor(exporter)
-    tracing.set_up("test", processor)
-    provider = trace.get_tracer_provider()
-    assert isinstance(provider, TracerProvider)
-    if processor not in provider._active_span_processor._span_processors:
-        provider.add_span_processor(processor)
-    yield exporter
-    processor.shutdown()
-    tracing._exporting = False
+    with recorded_spans() as exporter:
+        yield exporter
 
 
 @pytest.fixture(params=["embedded", pytest.param("rabbitmq-mongodb", marks=pytest.mark.servers)])

@@ -9,7 +9,7 @@ import pytest
 
 from shared.model.cursor import Cursor, new_log_id
 from shared.model.errors import EventTooLarge, InvalidCursor, InvalidEvent
-from shared.model.event import Event
+from shared.model.event import NOT_SHOWN, Event
 
 LEAST: dict[str, Any] = {"specversion": "1.0", "id": "1", "source": "/s", "type": "order.created"}
 TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
@@ -29,6 +29,7 @@ def parse(**attributes: Any) -> Event:
         {"data_base64": "AAEC"},
         {"subject": "job/1", "time": "2026-01-31T12:00:00.123456789+01:00", "datacontenttype": "application/json"},
         {"audience": "user:alice topic:builds/main everyone", "traceparent": TRACE, "tracestate": "a=b"},
+        {"baggage": "userId=alice"},
         {"final": "true"},
         {"final": False},
         {"subject": "job/1", "expectedversion": "3"},
@@ -39,8 +40,13 @@ def parse(**attributes: Any) -> Event:
 def test_what_goes_in_comes_out_equal(attributes: dict[str, Any]) -> None:
     event = parse(**attributes)
     assert json.loads(event.to_json()) == LEAST | attributes
-    shown = {name: value for name, value in (LEAST | attributes).items() if name != "audience"}
+    shown = {name: value for name, value in (LEAST | attributes).items() if name not in NOT_SHOWN}
     assert json.loads(event.public_json()) == shown
+
+
+def test_a_stream_shows_neither_who_else_receives_it_nor_what_tracing_systems_tell_each_other() -> None:
+    event = parse(audience="user:alice", traceparent=TRACE, tracestate="a=b", baggage="userId=alice")
+    assert json.loads(event.public_json()) == LEAST | {"traceparent": TRACE}
 
 
 @pytest.mark.parametrize("name", ["specversion", "id", "source", "type"])

@@ -247,10 +247,10 @@ async def test_a_rebuild_that_was_swapped_behind_its_back_is_followed_on(
 
 async def test_another_log_is_folded_anew() -> None:
     async with AsyncExitStack() as stack:
-        broker, first_log, sessions, models, *_ = await stack.enter_async_context(open_embedded(None))
+        broker, first_log, *others = await stack.enter_async_context(open_embedded(None))
         _, second_log, *_ = await stack.enter_async_context(open_embedded(None))
         for event_log, subjects in ((first_log, "aab"), (second_log, "c")):
-            process = Process(Backends(broker, event_log, sessions, models))
+            process = Process(Backends(broker, event_log, *others))
             await process.append(*subjects)
             task = process.follow(TOTALS)
             await process.at_head()

@@ -8,9 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -18,7 +16,7 @@ from services.ingest.lookup import PositionLookup
 from shared.model.errors import EventTooLarge, LogUnavailable
 from shared.model.event import Event
 from shared.ports.event_log import EventLog
-from shared.telemetry import tracing
+from tests.harness.spans import recorded_spans
 from tests.harness.switched import KEY, SwitchedBackends, open_switched
 
 STRUCTURED = KEY | {"Content-Type": "application/cloudevents+json"}
@@ -34,14 +32,9 @@ async def backends() -> AsyncIterator[SwitchedBackends]:
 
 
 @pytest.fixture(autouse=True)
-def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        tracing.set_up("test")
-    exporter = InMemorySpanExporter()
-    cast(TracerProvider, trace.get_tracer_provider()).add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(tracing, "_exporting", True)
-    yield exporter
-    exporter.shutdown()
+def spans() -> Iterator[InMemorySpanExporter]:
+    with recorded_spans() as exporter:
+        yield exporter
 
 
 def event(**attributes: Any) -> Event:
@@ -108,6 +101,9 @@ async def test_the_spans_say_what_happened(backends: SwitchedBackends, spans: In
         "messaging.destination.name": "carillon.events",
         "messaging.operation.type": "send",
         "messaging.message.id": "1",
+        "cloudevents.event_source": "/shop",
+        "cloudevents.event_type": "order.created",
+        "carillon.step": "accepted",
     }
     attributes = by_kind(spans, SpanKind.SERVER).attributes or {}
     assert (attributes["http.route"], attributes["http.response.status_code"]) == ("/v1/events", 202)

@@ -13,7 +13,6 @@ from services.ingest.rpc.answering import Answering, Caller
 from shared.model.producer import Producer
 from shared.ports.broker import Broker, RpcRequest
 from shared.telemetry import tracing
-from shared.telemetry.tracing import context_of, is_exporting, tracer
 
 # Who they are is between them and the broker: it lets them publish here or not, and vouches for a name
 # only where they send one. What they may say is therefore not narrowed.
@@ -45,15 +44,11 @@ async def _answered(answering: Answering, request: RpcRequest) -> bytes | None:
 
 
 def _span(request: RpcRequest) -> AbstractContextManager[Span]:
-    return tracer().start_as_current_span(
-        f"process {tracing.RPC}",
-        context=context_of(request.traceparent, request.tracestate),
-        kind=SpanKind.CONSUMER,
-        attributes=_ATTRIBUTES if is_exporting() else None,
-    )
+    parent = tracing.context_of(request.traceparent, request.tracestate)
+    return tracing.span(f"process {tracing.RPC}", SpanKind.CONSUMER, _ATTRIBUTES, parent=parent)
 
 
-_ATTRIBUTES = {
+_ATTRIBUTES: tracing.Attributes = {
     "messaging.system": tracing.SYSTEM,
     "messaging.destination.name": tracing.RPC,
     "messaging.operation.type": "process",
