@@ -67,11 +67,11 @@ def webhooks_sign(source: str, body: BinaryIO, id_: str | None, file: Path | Non
 
 
 def _sources(file: Path | None) -> Sources:
-    from services.ingest.webhooks.sources import load
+    from services.ingest.webhooks.sources import SourcesFile
 
     if file is None:
         raise InvalidInput("--file", "no file is named", f"give --file, or set {SETTING}")
-    return load(file).value
+    return SourcesFile(file).load()
 
 
 def _named(sources: Sources, name: str) -> Source:

@@ -57,9 +57,9 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
             # Before ingest, whose `POST /v1/events` has the address, too: of two that answer its
             # OPTIONS the first does, and browsers ask that whether other sites' pages may stream.
             *edge_blueprints(edge, settings),
-            *doors,
+            *doors.blueprints,
             console_blueprint(backends.broker, backends.event_log),
-            probes=probes(backends, lag),
+            probes={**probes(backends, lag), **doors.probes},
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(

@@ -130,17 +130,32 @@ class Part:
 
 def read(path: Path) -> Part:
     """The file as one part. Raises `InvalidFile`."""
+    return whole(text_of(path), str(path))
+
+
+def text_of(path: Path, fix: str = "name a file that can be read") -> str:
+    """What the file holds. Raises `InvalidFile`.
+
+    Args:
+        fix: what to do where it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        text = content.decode()
-    except OSError as refused:
-        raise InvalidFile(str(path), refused.strerror or "it cannot be read", "name a file that can be read") from None
-    except UnicodeError:
-        raise InvalidFile(str(path), "it is not UTF-8", "save it as UTF-8") from None
+    except (OSError, ValueError) as failed:
+        raise unreadable(str(path), failed, fix) from None
     if len(content) > MAX_FILE_BYTES:
-        raise InvalidFile(str(path), f"it is over {MAX_FILE_BYTES} bytes", "declare less")
-    return whole(text, str(path))
+        raise InvalidFile(str(path), f"it is over {MAX_FILE_BYTES} bytes", "split it, or declare less")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as failed:
+        line = content[: failed.start].count(b"\n") + 1
+        raise Place(str(path), line).wrong("it is not UTF-8", "save it as UTF-8") from None
+
+
+def unreadable(where: str, failed: OSError | ValueError, fix: str) -> InvalidFile:
+    """What to raise for a file that the system does not hand out."""
+    return InvalidFile(where, f"it cannot be read: {getattr(failed, 'strerror', failed)}", fix)
 
 
 def whole(text: str, file: str) -> Part:
@@ -149,7 +164,7 @@ def whole(text: str, file: str) -> Part:
         _check_events(text, file)
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as refused:
-        raise _as_invalid(refused, file) from None
+        raise _as_invalid(refused, text, file) from None
     except (yaml.YAMLError, UnicodeError) as refused:
         problem = f"it is not YAML: {str(refused).splitlines()[0]}"
         raise Place(file, 1).wrong(problem, "keep to printable characters in UTF-8") from None
@@ -169,9 +184,11 @@ def _check_events(text: str, file: str) -> None:
             raise place.wrong("the file is nested too deeply", f"nest at most {MAX_FILE_DEPTH} levels")
 
 
-def _as_invalid(refused: yaml.MarkedYAMLError, file: str) -> InvalidFile:
+def _as_invalid(refused: yaml.MarkedYAMLError, text: str, file: str) -> InvalidFile:
     mark = refused.problem_mark or refused.context_mark
-    place = Place(file, mark.line + 1 if mark else 1)
-    problem = " ".join(filter(None, (refused.context, refused.problem)))
+    # The end of the text is marked as a line of its own.
+    place = Place(file, min(mark.line + 1, len(text.splitlines())) if mark else 1)
+    begun = f"{refused.context} in line {refused.context_mark.line + 1}" if refused.context_mark else refused.context
+    problem = ", ".join(filter(None, (begun, refused.problem)))
     fix = "quote a text that begins with *" if "alias" in problem else "see https://yaml.org; quote texts when in doubt"
     return place.wrong(f"it is not YAML: {problem}", fix)

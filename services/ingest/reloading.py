@@ -1,122 +1,122 @@
-"""Files that are read again when they change, without a restart. A bad one changes nothing, and is told."""
+"""Files that are read again when they change, without a restart. Bad ones change nothing, and are told."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
-from shared.model.errors import InvalidInput
+from shared.model.errors import Degraded, InvalidInput
 
-# A change is used once it is as old as that: a file that is just being written looks whole at times.
+# How often the files are looked at: a few calls of stat, cheaper than anybody's patience.
 LOOK_EVERY_S = 1.0
-# So that a bad file is not one line between thousands.
+# So that bad files are not one line between thousands.
 TELL_AGAIN_S = 60.0
 
 Value = TypeVar("Value")
 Clock = Callable[[], float]
-_Stamps = tuple[tuple[int, int, int] | None, ...]
+Signature = tuple[tuple[Path, int, int, int], ...]
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded(Generic[Value]):
-    """What files say, and which they are."""
-
-    value: Value
-    files: tuple[Path, ...]
-
-
 class Reloaded(Generic[Value]):
-    """What files said when they were last good.
-
-    Looks at them when asked, at most every `LOOK_EVERY_S`: that needs no task of its own, so it holds where
-    none may run between requests. A look is a few `stat` calls, microseconds.
+    """What files said when they were last good; `problem` says what is wrong with them since.
 
     Args:
-        what: is declared in the files, for the log: "webhook sources".
-        load: reads them; raises `InvalidInput`.
+        what: is in the files, for people: "rules", "webhook sources".
+        load: reads them. Raises `InvalidInput`.
+        watched: the files to look at, as they are found now; whether or not they were good.
     """
 
-    def __init__(self, what: str, load: Callable[[], Loaded[Value]], clock: Clock = time.monotonic) -> None:
-        self._what, self._load, self._clock = what, load, clock
-        loaded = load()
-        self._value, self._files = loaded.value, loaded.files
-        self._used = self._seen = _stamps(loaded.files)
-        self._looked_at, self._told_at = clock(), -math.inf
-        self._trouble: str | None = None
+    def __init__(
+        self,
+        what: str,
+        load: Callable[[], Value],
+        watched: Callable[[], Iterable[Path]],
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._what, self._load, self._watched, self._clock = what, load, watched, clock
+        self._told_at = -math.inf
+        self._tried = _signature(watched())
+        self.value = load()
+        self.problem: str | None = None
+        self._seen = self._tried = self._with_newly_named(self._tried)
 
-    @property
-    def trouble(self) -> str | None:
-        """What is wrong with the files as they are now; None while `current` is what they say."""
-        return self._trouble
+    async def probe(self) -> None:
+        """For `/readyz`. Raises `Degraded` while the newest files are bad."""
+        if self.problem is not None:
+            raise Degraded(f"the {self._what} from before are in force, for the new ones are bad: {self.problem}")
 
-    def current(self) -> Value:
-        """What the files say, or said when they were last good."""
-        if self._clock() - self._looked_at >= LOOK_EVERY_S:
-            self._looked_at = self._clock()
-            self._look()
-        return self._value
+    async def look(self) -> None:
+        """Reads the files once they have changed, and have stayed as they are since the last look."""
+        seen, before = await asyncio.to_thread(lambda: _signature(self._watched())), self._seen
+        self._seen = seen
+        # A file that is being written would be read in half, and be lawful YAML.
+        if seen == before and seen != self._tried:
+            await self._reload(seen)
+        elif self.problem is not None:
+            self._tell(self.problem)
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[Self]:
-        """Looks meanwhile, so that a change is told also where nobody asks."""
+        """Looks again and again meanwhile."""
         task = asyncio.create_task(self._follow(), name=f"follow {self._what}")
+        task.add_done_callback(self._tell_if_died)
         try:
             yield self
         finally:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])
 
     async def _follow(self) -> None:
         while True:
-            self.current()
             await asyncio.sleep(LOOK_EVERY_S)
+            await self.look()
 
-    def _look(self) -> None:
-        stamps = _stamps(self._files)
-        is_settled, self._seen = stamps == self._seen, stamps
-        # While they are bad they are read at each look: what was missing may be a file nobody knew of.
-        if is_settled and (stamps != self._used or self._trouble is not None):
-            self._reload(stamps)
-
-    def _reload(self, stamps: _Stamps) -> None:
+    async def _reload(self, seen: Signature) -> None:
         try:
-            loaded = self._load()
+            self.value = await asyncio.to_thread(self._load)
         except InvalidInput as refused:
             self._tell(str(refused))
-            return
-        self._value, self._files, self._trouble = loaded.value, loaded.files, None
-        self._seen = _stamps(loaded.files)
-        # Other files than before have stamps of their own; those that stayed may have changed meanwhile.
-        self._used = stamps if len(stamps) == len(self._seen) else self._seen
-        _log.info("%s read again", self._what)
+        else:
+            self.problem = None
+            _log.info("%s read again", self._what)
+        self._seen = self._tried = self._with_newly_named(seen)
 
-    def _tell(self, trouble: str) -> None:
-        now = self._clock()
-        if trouble != self._trouble or now - self._told_at >= TELL_AGAIN_S:
-            _log.error("%s NOT read again, those from before stay in use: %s", self._what, trouble)
-            self._told_at = now
-        self._trouble = trouble
+    def _with_newly_named(self, seen: Signature) -> Signature:
+        """As seen before reading, lest a change meanwhile goes unnoticed; unless reading has named other files."""
+        found = _signature(self._watched())
+        return seen if _paths(found) == _paths(seen) else found
+
+    def _tell(self, problem: str) -> None:
+        if problem != self.problem or self._clock() - self._told_at >= TELL_AGAIN_S:
+            _log.error("the new %s are bad, those from before stay in force: %s", self._what, problem)
+            self._told_at = self._clock()
+        self.problem = problem
+
+    def _tell_if_died(self, following: asyncio.Task[None]) -> None:
+        if not following.cancelled() and (died := following.exception()):
+            _log.error("%s are not followed any more, and stay as they are until a restart", self._what, exc_info=died)
 
 
-def _stamps(files: Iterable[Path]) -> _Stamps:
-    return tuple(map(_stamp, files))
+def _signature(files: Iterable[Path]) -> Signature:
+    """What changes when one of the files does: also when a link is set to another folder."""
+    return tuple(map(_of_file, files))
 
 
-def _stamp(file: Path) -> tuple[int, int, int] | None:
-    """Changes with the file's content; follows links, which is how mounted secrets change."""
+def _paths(signature: Signature) -> list[Path]:
+    return [path for path, *_ in signature]
+
+
+def _of_file(path: Path) -> tuple[Path, int, int, int]:
     try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+        found = path.stat()
+    except (OSError, ValueError):
+        return path, 0, 0, 0
+    return path, found.st_mtime_ns, found.st_size, found.st_ino

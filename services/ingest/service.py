@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from quart import Blueprint
 
@@ -23,6 +24,7 @@ from services.ingest.webhooks.sources import open_sources
 from shared.model.settings import Settings
 from shared.telemetry.exporting import exporting
 from shared.web.app import make_app
+from shared.web.health import Probe
 from shared.web.server import serve
 from shared.wiring import Backends, open_backends
 
@@ -33,11 +35,20 @@ STOP_GRACE_MARGIN_S = 1.0
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What ingest adds to an app."""
+
+    blueprints: Sequence[Blueprint]
+    probes: Mapping[str, Probe]
+    """What may be wrong with it besides its backends, for `/readyz`."""
+
+
 @asynccontextmanager
 async def open_ingest(
     settings: Settings, backends: Backends, producers: Producers | None = None
-) -> AsyncIterator[list[Blueprint]]:
-    """Ingest's doors over these backends, each a blueprint; what they keep open is closed at the end.
+) -> AsyncIterator[Doors]:
+    """Ingest's doors over these backends; what they keep open is closed at the end.
 
     Args:
         producers: who may publish; those of the settings where left out.
@@ -50,12 +61,13 @@ async def open_ingest(
         reception = Reception(publisher, settings.backend_timeout_s, rules)
         answering = Answering(reception, lambda event: explain(rules.rules, event), settings.max_event_bytes)
         async with amqp.serving(backends.broker, answering):
-            yield [
+            blueprints = (
                 routes.blueprint(reception, producers, settings.max_event_bytes),
                 rpc.blueprint(answering, producers),
                 plain.blueprint(reception, producers),
                 webhooks.blueprint(reception, sources, settings.max_event_bytes),
-            ]
+            )
+            yield Doors(blueprints, {"rules": rules.probe, "webhooks": sources.probe})
 
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
@@ -68,7 +80,7 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
         open_ingest(settings, backends) as doors,
     ):
         probes = {"broker": backends.broker.ping, "log": backends.event_log.head}
-        app = make_app("ingest", settings, *doors, probes=probes)
+        app = make_app("ingest", settings, *doors.blueprints, probes={**probes, **doors.probes})
         grace_s = 2 * settings.backend_timeout_s + STOP_GRACE_MARGIN_S
         port = DEFAULT_PORT if settings.port is None else settings.port
         await serve(app, settings, port, stopping, grace_s=grace_s)

@@ -10,7 +10,7 @@ import pytest
 
 from services.ingest.webhooks.declarations import KINDS
 from services.ingest.webhooks.posted import Check
-from services.ingest.webhooks.sources import load
+from services.ingest.webhooks.sources import SourcesFile
 from tests.docs.pages import section, text_of
 
 PAGE = "docs/operating/webhooks.md"
@@ -28,7 +28,7 @@ def test_what_is_declared_on_the_page_loads(block: str, tmp_path: Path, monkeypa
         (tmp_path / Path(file).name).write_text("secret")
         block = block.replace(file, Path(file).name)
     (tmp_path / "webhooks.yaml").write_text(block)
-    assert load(tmp_path / "webhooks.yaml").value
+    assert SourcesFile(tmp_path / "webhooks.yaml").load()
 
 
 def test_every_kind_is_shown() -> None:

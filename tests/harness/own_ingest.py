@@ -90,4 +90,4 @@ async def own_ingest(settings: Mapping[str, object] | None = None) -> AsyncItera
         switch = SwitchedBroker(backends.broker)
         switched = dataclasses.replace(backends, broker=cast(Broker, switch))
         async with open_ingest(loaded, switched) as doors:
-            yield OwnIngest(make_app("ingest", loaded, *doors, probes={}), switched, switch)
+            yield OwnIngest(make_app("ingest", loaded, *doors.blueprints, probes=doors.probes), switched, switch)

@@ -58,7 +58,7 @@ class Platform:
 async def platform() -> AsyncIterator[Platform]:
     settings = {"producer_keys": "test=key", "heartbeat_s": 60, "buffer_max_frames": 3}
     async with own_edge(**settings) as own, open_ingest(own.settings, own.backends) as doors:
-        yield Platform(own, make_app("ingest", own.settings, *doors, probes={}))
+        yield Platform(own, make_app("ingest", own.settings, *doors.blueprints, probes={}))
 
 
 def an_event(id_: str, **attributes: Any) -> dict[str, Any]:

@@ -57,7 +57,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Backends, Any, Edge
         app = make_app(
             "test",
             settings,
-            *doors,
+            *doors.blueprints,
             *edge_blueprints(edge, settings),
             probes={},
         )

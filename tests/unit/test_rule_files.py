@@ -13,10 +13,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from services.ingest.parts import MAX_FILE_BYTES, InvalidFile
 from services.ingest.rules.declared import declared
 from services.ingest.rules.loading import MAX_FILES, load, shipped_names
-from services.ingest.rules.parts import MAX_FILE_BYTES
-from services.ingest.rules.wrong import InvalidRule
 from shared.model.errors import InvalidInput
 from tests.harness.rules import FILE, event, rules_of
 
@@ -85,8 +84,8 @@ def test_a_whole_rule() -> None:
         ("use: nothing", 1, "no rule set 'nothing' is shipped"),
         ("use:\n  - github\n  - github", 3, "used already, at rules.yaml:2"),
         ("use: {set: github, without: x}", 1, "github has no rule 'x'"),
-        ("a: &x [1]\nb: *x", 2, "aliases are not part"),
-        ("a: &x [*x]", 1, "aliases are not part"),
+        ("a: &x [1]\nb: *x", 2, "aliases are not used"),
+        ("a: &x [*x]", 1, "aliases are not used"),
         ("x:\n\n\ta: b", 3, "it is not YAML"),
         ("rules: 'open\n\n", 2, "while scanning a quoted scalar in line 1"),
         ("a: 1\n---\nb: 2", 2, "it is not YAML"),
@@ -98,7 +97,7 @@ def test_a_whole_rule() -> None:
     ],
 )  # fmt: skip
 def test_an_error_tells_file_line_reason_and_fix(text: str, line: int, problem: str) -> None:
-    with pytest.raises(InvalidRule) as refused:
+    with pytest.raises(InvalidFile) as refused:
         rules_of(text)
     assert refused.value.field == f"{FILE}:{line}"
     assert problem in refused.value.problem
@@ -106,12 +105,12 @@ def test_an_error_tells_file_line_reason_and_fix(text: str, line: int, problem: 
 
 
 def test_a_name_is_there_once_over_all_files() -> None:
-    with pytest.raises(InvalidRule, match=r"^2\.yaml:3: rule paid is there already, at rules\.yaml:3"):
+    with pytest.raises(InvalidFile, match=r"^2\.yaml:3: rule paid is there already, at rules\.yaml:3"):
         rules_of(GOOD, GOOD)
 
 
 def test_no_tag_of_yaml_does_anything() -> None:
-    with pytest.raises(InvalidRule):
+    with pytest.raises(InvalidFile):
         rules_of("rules: !!python/object/apply:os.abort []")
 
 
@@ -155,21 +154,21 @@ def test_what_is_no_rule_file_is_said(tmp_path: Path, name: str, content: bytes 
         (tmp_path / name).mkdir()
     elif content:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(InvalidRule) as refused:
+    with pytest.raises(InvalidFile) as refused:
         load(str(tmp_path / name))
     assert said in str(refused.value)
 
 
 def test_a_name_that_can_be_no_file_is_said() -> None:
     for where in ("x" * 5000, "a\0b"):
-        with pytest.raises(InvalidRule, match="cannot be read"):
+        with pytest.raises(InvalidFile, match="cannot be read"):
             load(where)
 
 
 def test_a_folder_has_its_bound(tmp_path: Path) -> None:
     for number in range(MAX_FILES + 1):
         (tmp_path / f"{number}.yaml").touch()
-    with pytest.raises(InvalidRule, match="201 files"):
+    with pytest.raises(InvalidFile, match="201 files"):
         load(str(tmp_path))
 
 
@@ -230,7 +229,7 @@ def test_a_good_file_with_a_slip_is_rules_or_an_error_with_its_line(cut: int, wh
     good: Any = dedent(GOOD)
     try:
         rules_of(good[:cut] + what + good[cut + 1 :])
-    except InvalidRule as refused:
+    except InvalidFile as refused:
         line = int(refused.field.rpartition(":")[2])
         assert 1 <= line <= good.count("\n") + what.count("\n") + 1
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from services.ingest.rules import reloading
+from services.ingest import reloading
+from services.ingest.parts import InvalidFile
 from services.ingest.rules.reloading import LiveRules, open_rules
 from services.ingest.rules.telling import TroubleLog
-from services.ingest.rules.wrong import InvalidRule
 from shared.model.errors import Degraded
 from tests.eventually import eventually
 from tests.harness.rules import event, rules_of
@@ -89,7 +89,7 @@ async def test_a_link_set_to_another_folder_is_a_change(tmp_path: Path) -> None:
 
 async def test_bad_rules_at_the_start_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text("rules: x")
-    with pytest.raises(InvalidRule, match=r"rules\.yaml:1"):
+    with pytest.raises(InvalidFile, match=r"rules\.yaml:1"):
         async with open_rules(str(tmp_path)):
             pass
 
@@ -101,7 +101,7 @@ async def test_open_rules_follow_their_files(tmp_path: Path, monkeypatch: pytest
     async with open_rules(str(file)) as rules:
         file.write_text(rule("second"))
         await eventually(lambda: topics(rules) == ("topic:second",))
-    assert not [task for task in asyncio.all_tasks() if task.get_name() == "ingest-rules"]
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "follow rules"]
 
 
 async def test_without_a_place_there_are_no_rules() -> None:

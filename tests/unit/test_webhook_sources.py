@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from services.ingest.parts import InvalidFile
-from services.ingest.reloading import LOOK_EVERY_S, Reloaded
+from services.ingest.reloading import Reloaded
 from services.ingest.webhooks.schemes import Hmac, StandardWebhooks, Stripe
-from services.ingest.webhooks.sources import Sources, load, open_sources
+from services.ingest.webhooks.sources import Sources, SourcesFile, open_sources
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 def loaded(folder: Path, text: str) -> Sources:
     path = folder / "webhooks.yaml"
     path.write_text(text)
-    return load(path).value
+    return SourcesFile(path).load()
 
 
 def test_what_standards_say_needs_no_more_than_a_kind_and_a_secret(tmp_path: Path) -> None:
@@ -54,11 +54,11 @@ def test_secrets_of_files_are_read_without_their_line_end(tmp_path: Path) -> Non
     path = tmp_path / "webhooks.yaml"
     places = f"secret: {{file: new}}, previous_secret: {{file: {tmp_path}/old}}"
     path.write_text(f"sources: {{a: {{kind: github, {places}}}}}")
-    found = load(path)
-    scheme = found.value["a"].scheme
+    file = SourcesFile(path)
+    scheme = file.load()["a"].scheme
     assert isinstance(scheme, Hmac)
     assert scheme.keys == (b"new secret ", b"old\n")
-    assert found.files == (path, tmp_path / "new", tmp_path / "old")
+    assert file.files == (path, tmp_path / "new", tmp_path / "old")
 
 
 def test_texts_need_no_quotes(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_file_that_is_no_text(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "webhooks.yaml"
     path.write_bytes(content)
     with pytest.raises(InvalidFile):
-        load(path)
+        SourcesFile(path).load()
 
 
 async def test_a_secret_is_changed_in_its_file_without_a_restart(tmp_path: Path) -> None:
@@ -164,22 +164,22 @@ async def test_a_secret_is_changed_in_its_file_without_a_restart(tmp_path: Path)
     (tmp_path / "key").write_text("one")
     path = tmp_path / "webhooks.yaml"
     path.write_text("sources: {a: {kind: github, secret: {file: key}}}")
-    now = 0.0
-    sources = Reloaded("webhook sources", lambda: load(path), lambda: now)
+    file = SourcesFile(path)
+    sources = Reloaded("webhook sources", file.load, lambda: file.files)
     (tmp_path / "key").write_text("two")
     os.utime(tmp_path / "key", (9, 9))
     keys = []
     for _ in range(3):
-        now += LOOK_EVERY_S
-        scheme = sources.current()["a"].scheme
+        scheme = sources.value["a"].scheme
         assert isinstance(scheme, Hmac)
         keys.append(scheme.keys)
-    assert keys == [(b"one",), (b"two",), (b"two",)]
+        await sources.look()
+    assert keys == [(b"one",), (b"one",), (b"two",)]
 
 
 async def test_without_a_file_there_are_no_sources(tmp_path: Path) -> None:
     async with open_sources(None) as nothing:
-        assert nothing is None
+        assert nothing.value == {}
     with pytest.raises(InvalidFile, match="No such file"):
         async with open_sources(tmp_path / "missing.yaml"):
             pass

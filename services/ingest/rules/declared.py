@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from services.ingest.parts import Part, whole
 from services.ingest.rules import expression, templates
 from services.ingest.rules.expression import Expression
-from services.ingest.rules.parts import Part, whole
 from services.ingest.rules.rule import LEVELS, Draft, Notice, Patterns, Recipients, Rule, Use
 from services.ingest.rules.templates import Template
 from services.ingest.rules.wrong import Wrong
@@ -35,7 +35,7 @@ Compiled = TypeVar("Compiled", Expression, Template)
 
 
 def declared(text: str, file: str) -> Draft:
-    """What the text declares. Raises `InvalidRule`, naming the line of `file`."""
+    """What the text declares. Raises `InvalidFile`, naming the line of `file`."""
     parts = whole(text, file).fields("the file", _FILE)
     if not parts:
         raise whole(text, file).place.wrong("the file declares nothing", f"write one of {', '.join(_FILE)}")

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from services.ingest.parts import InvalidFile, Place, text_of, unreadable
 from services.ingest.rules.declared import declared
-from services.ingest.rules.parts import MAX_FILE_BYTES
 from services.ingest.rules.people import People
 from services.ingest.rules.rule import Draft, Rule, Use
 from services.ingest.rules.ruleset import RuleSet
-from services.ingest.rules.wrong import InvalidRule, Place
 
 SHIPPED = Path(__file__).parent / "shipped"
 # Every one is read again when one changes.
@@ -27,26 +26,26 @@ def shipped_names() -> list[str]:
 def load(where: str) -> RuleSet:
     """The rules of a file, of a folder's `*.yaml` and `*.yml`, or of a shipped set by its name.
 
-    Raises `InvalidRule`, for the first thing that is wrong.
+    Raises `InvalidFile`, for the first thing that is wrong.
     """
     return assembled([declared(_read(path), _shown(path)) for path in files_of(where)])
 
 
 def files_of(where: str) -> list[Path]:
-    """The files that `where` names, in their order. Raises `InvalidRule` where there are none."""
+    """The files that `where` names, in their order. Raises `InvalidFile` where there are none."""
     try:
         return _found(Path(where), where)
     except (OSError, ValueError) as failed:
-        raise _unreadable(where, failed) from None
+        raise unreadable(where, failed, _fix()) from None
 
 
 def _found(path: Path, where: str) -> list[Path]:
     if path.is_dir():
         found = sorted(each for each in path.iterdir() if each.suffix in _ENDINGS and not each.name.startswith("."))
         if not found:
-            raise InvalidRule(where, "the folder holds no *.yaml", "put a rule file into it")
+            raise InvalidFile(where, "the folder holds no *.yaml", "put a rule file into it")
         if len(found) > MAX_FILES:
-            raise InvalidRule(where, f"{len(found)} files", f"keep at most {MAX_FILES}")
+            raise InvalidFile(where, f"{len(found)} files", f"keep at most {MAX_FILES}")
         return found
     if not path.exists() and where in shipped_names():
         return [SHIPPED / f"{where}.yaml"]
@@ -54,7 +53,7 @@ def _found(path: Path, where: str) -> list[Path]:
 
 
 def assembled(drafts: Iterable[Draft]) -> RuleSet:
-    """One rule set of all drafts and the shipped rules that they use. Raises `InvalidRule`."""
+    """One rule set of all drafts and the shipped rules that they use. Raises `InvalidFile`."""
     drafts = list(drafts)
     everything = [*_used(use for draft in drafts for use in draft.uses), *drafts]
     rules = [rule for draft in everything for rule in draft.rules]
@@ -99,23 +98,11 @@ def _merged(drafts: Iterable[Draft]) -> dict[str, dict[str, str | None]]:
 
 
 def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as failed:
-        raise _unreadable(str(path), failed) from None
-    if len(content) > MAX_FILE_BYTES:
-        raise InvalidRule(str(path), f"it is over {MAX_FILE_BYTES} bytes", "split it into several files")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as failed:
-        line = content[: failed.start].count(b"\n") + 1
-        raise Place(str(path), line).wrong("it is not UTF-8", "save it as UTF-8") from None
+    return text_of(path, _fix())
 
 
-def _unreadable(where: str, failed: OSError | ValueError) -> InvalidRule:
-    fix = f"name a file, a folder, or one of {', '.join(shipped_names())}"
-    return InvalidRule(where, f"it cannot be read: {getattr(failed, 'strerror', failed)}", fix)
+def _fix() -> str:
+    return f"name a file, a folder, or one of {', '.join(shipped_names())}"
 
 
 def _shown(path: Path) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from services.ingest.parts import Place
 from services.ingest.rules.expression import Expression
 from services.ingest.rules.templates import Template
-from services.ingest.rules.wrong import Place
 from shared.model.patterns import is_pattern, matcher
 
 LEVELS = ("info", "success", "warning", "error")

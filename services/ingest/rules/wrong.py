@@ -2,35 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from shared.model.errors import InvalidInput
-
-
-class InvalidRule(InvalidInput):
-    """A rule file cannot be used; `field` is its place, as `file:line`."""
-
-    reason = "invalid-rule"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where something is written."""
-
-    file: str
-    line: int
-    """From 1."""
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-    def wrong(self, problem: str, fix: str) -> InvalidRule:
-        """What to raise for what is written here."""
-        return InvalidRule(str(self), problem, fix)
-
-    def below(self, lines: int) -> Place:
-        return Place(self.file, self.line + lines)
-
 
 class Wrong(Exception):
     """An expression, a template or a pattern that can never be used; whoever knows its place adds it.

@@ -31,12 +31,11 @@ _log = logging.getLogger(__name__)
 
 
 def blueprint(
-    reception: Reception, sources: Reloaded[Sources] | None, max_event_bytes: int, clock: Clock = time.time
+    reception: Reception, sources: Reloaded[Sources], max_event_bytes: int, clock: Clock = time.time
 ) -> Blueprint:
     """`POST /v1/webhooks/<source>`.
 
     Args:
-        sources: None where no file declares any; the route then says how to.
         clock: seconds since 1970.
     """
     routes = Blueprint("webhooks", __name__)
@@ -44,13 +43,12 @@ def blueprint(
     @routes.post(PATH)
     async def accept(source: str) -> tuple[Response, int]:
         with server_span(ROUTE):
-            known = _found(sources, source)
+            known = _found(sources.value, source)
             event = await received(known)
             if event is None:
                 return jsonify(accepted=[], dropped="an event of the sender's test mode"), HTTPStatus.OK
             receipt = await reception.accept_one(event, Producer(f"webhook:{source}"))
-        accepted = {"source": receipt.source, "id": receipt.id, "duplicate": receipt.duplicate}
-        return jsonify(accepted=[accepted], traceparent=receipt.traceparent), HTTPStatus.ACCEPTED
+        return jsonify(accepted=[receipt.shown()], traceparent=receipt.traceparent), HTTPStatus.ACCEPTED
 
     async def received(source: Source) -> Event | None:
         body = await limited_body(max_event_bytes)
@@ -66,14 +64,12 @@ def blueprint(
     return routes
 
 
-def _found(sources: Reloaded[Sources] | None, name: str) -> Source:
-    """The source of that name. Raises `Refusal` with 404."""
-    found = sources.current().get(name) if sources is not None else None
-    if found is None:
-        where = f"{SETTING}, which is not set" if sources is None else f"the file that {SETTING} names"
-        fix = f"declare it in {where}: docs/operating/webhooks.md"
+def _found(sources: Sources, name: str) -> Source:
+    """The source of that name. Raises `Refusal` with 404, which says how to declare one."""
+    if name not in sources:
+        fix = f"declare it in a file, and name that in {SETTING}: docs/operating/webhooks.md"
         raise Refusal(HTTPStatus.NOT_FOUND, f"no webhook source {name[:80]!r} is declared", field="source", fix=fix)
-    return found
+    return sources[name]
 
 
 def _refused(source: Source, failed: NotAuthentic) -> Refusal:

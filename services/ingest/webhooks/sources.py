@@ -8,17 +8,17 @@ sources:
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from services.ingest.parts import InvalidFile, Part, read
-from services.ingest.reloading import Loaded, Reloaded
+from services.ingest.reloading import Reloaded
 from services.ingest.webhooks.declarations import KINDS, AnySource
 from services.ingest.webhooks.secret_places import NoSecret
 from services.ingest.webhooks.source import Source
@@ -32,32 +32,47 @@ Places = dict[tuple[str, ...], Part]
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
+class SourcesFile:
+    """The file of sources, and the files of the secrets that it names."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.files: tuple[Path, ...] = (path,)
+        """Those that the last reading came to, also where it failed: a missing one may come."""
+
+    def load(self) -> Sources:
+        """The sources by name. Raises `InvalidFile`."""
+        self.files = (self._path,)
+        sources = {}
+        for name, part in _parts(read(self._path)).items():
+            declared = _declared(name, part)
+            folder = self._path.parent
+            self.files += tuple(file for place in declared.secrets if (file := place.path(folder)))
+            sources[name] = _with_secrets(name, declared, part, folder)
+        return sources
+
+
 @asynccontextmanager
-async def open_sources(path: Path | None) -> AsyncIterator[Reloaded[Sources] | None]:
-    """The sources of the file, which is read again when it changes; None without a file. Raises `InvalidFile`."""
+async def open_sources(path: Path | None) -> AsyncIterator[Reloaded[Sources]]:
+    """The sources of the file, followed until the end; none without a file. Raises `InvalidFile`."""
     if path is None:
-        yield None
+        yield Reloaded("webhook sources", dict, tuple)
         return
-    async with Reloaded("webhook sources", partial(load, path)).following() as sources:
+    file = SourcesFile(path)
+    sources = await asyncio.to_thread(Reloaded[Sources], "webhook sources", file.load, lambda: file.files)
+    async with sources.following():
         yield sources
 
 
-def load(path: Path) -> Loaded[Sources]:
-    """The sources of a file, by name. Raises `InvalidFile`."""
-    whole = read(path)
+def _parts(whole: Part) -> dict[str, Part]:
+    """The declarations by the names of their sources."""
     parts = whole.fields("the file", ("sources",))
     if "sources" not in parts:
         raise whole.place.wrong("it declares no sources", "write sources: with one below")
     found = parts["sources"].members("sources")
     if len(found) > MAX_SOURCES:
         raise parts["sources"].place.wrong(f"{len(found)} sources", f"declare at most {MAX_SOURCES}")
-    sources: dict[str, Source] = {}
-    files = [path]
-    for name, part in found.items():
-        declared = _declared(name, part)
-        sources[name] = _with_secrets(name, declared, part, path.parent)
-        files += [file for place in declared.secrets if (file := place.path(path.parent))]
-    return Loaded(sources, tuple(files))
+    return found
 
 
 def _declared(name: str, part: Part) -> AnySource:
