@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from quart import Blueprint
 
 from services.edge import login, routes
+from services.edge.door import Doorkeeper
 from services.edge.edge import Edge
 from services.edge.issuers import Issuer
-from services.edge.routes import Doorkeeper
 from services.edge.sessions import SessionCookie
 from services.edge.tickets import Tickets
 from services.edge.tokens import TokenVerifier
