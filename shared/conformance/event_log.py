@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
+from itertools import chain
 
 from shared.conformance import LogMaker
 from shared.conformance.samples import SOURCE, a_stream, an_entry, awkward_entries, entries, positions_of
@@ -312,6 +313,48 @@ async def a_full_page_is_read_through_its_last_entry(make: LogMaker) -> None:
         assert rest.at_head
 
 
+async def a_stream_is_read_in_the_order_of_its_versions(make: LogMaker) -> None:
+    ours, others = a_stream(1, "job/1", range(1, 31)), a_stream(31, "job/10", range(1, 31))
+    mixed = [replace(entry, position=at) for at, entry in enumerate(_alternating(ours, others), 1)]
+    async with make() as storage, storage.client() as log:
+        fence = await claimed(log)
+        await log.append(fence, mixed)
+        await log.append(fence, entries(61, 5, "user:alice"))
+        found: list[Entry] = []
+        while True:
+            page = await log.read_stream("job/1", len(found), PAGE)
+            found += page.entries
+            if page.at_head:
+                break
+            assert page.through == found[-1].position, "a full page is read through its last entry"
+        assert_equal(found, [entry for entry in mixed if entry.subject == "job/1"])
+        assert page.through == page.head.last == 65, "at the end, nothing of it is missing up to the head"
+        assert positions_of((await log.read_stream("job/2", 0, PAGE)).entries) == [], (
+            "another subject has no part in it"
+        )
+        beyond = await log.read_stream("job/1", 30, PAGE)
+        assert (list(beyond.entries), beyond.at_head) == ([], True)
+
+
+async def reading_a_stream_during_appends_skips_nothing(make: LogMaker) -> None:
+    async with make() as storage, storage.client() as log, storage.client() as reader:
+        fence = await claimed(log)
+
+        async def write() -> None:
+            for at in range(1, RACE_ENTRIES // 4, 2):
+                await log.append(fence, [*a_stream(at, "job/1", [at]), *a_stream(at + 1, "job/1", [at + 1])])
+
+        writing = asyncio.create_task(write(), name="writer")
+        seen = 0
+        while not writing.done() or seen < (await reader.head()).last:
+            page = await reader.read_stream("job/1", seen, PAGE)
+            versions = [entry.version for entry in page.entries]
+            assert versions == list(range(seen + 1, seen + 1 + len(versions))), "versions follow each other"
+            seen += len(versions)
+            assert not page.at_head or seen == page.head.last, "at the head, everything up to it has been found"
+        await writing
+
+
 async def read_for_nobody_finds_nothing(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
         await log.append(await claimed(log), [*entries(1, 5, "user:alice"), *entries(6, 5)])
@@ -397,6 +440,8 @@ EVENT_LOG_CHECKS: tuple[LogCheck, ...] = (
     read_beyond_the_end_finds_nothing,
     read_by_tags_is_the_union_once_in_order,
     read_by_tags_pages_to_the_end,
+    a_stream_is_read_in_the_order_of_its_versions,
+    reading_a_stream_during_appends_skips_nothing,
     a_full_page_is_read_through_its_last_entry,
     read_for_nobody_finds_nothing,
     read_takes_thousands_of_tags,
@@ -404,6 +449,10 @@ EVENT_LOG_CHECKS: tuple[LogCheck, ...] = (
     reading_during_appends_skips_nothing,
     checkpoints_are_kept_apart_and_never_go_back,
 )
+
+
+def _alternating(*lists: Sequence[Entry]) -> Iterator[Entry]:
+    return chain.from_iterable(zip(*lists, strict=True))
 
 
 async def check_event_log(make: LogMaker) -> None:

@@ -145,6 +145,16 @@ class SqliteEventLog:
 
         return await self._database.read(transaction)
 
+    async def read_stream(self, subject: str, after_version: int, limit: int) -> Page:
+        query = f"SELECT {_COLUMNS} FROM entries WHERE subject = ? AND version > ? ORDER BY version LIMIT ?"
+
+        def transaction(db: sqlite3.Connection) -> Page:
+            head = _head(db)
+            entries = [_entry(row) for row in db.execute(query, (subject, after_version, limit))]
+            return Page(entries, read_through(entries, 0, limit, head), head)
+
+        return await self._database.read(transaction)
+
     async def checkpoint(self, name: str) -> int:
         def transaction(db: sqlite3.Connection) -> int:
             row = db.execute("SELECT position FROM checkpoints WHERE name = ?", (name,)).fetchone()

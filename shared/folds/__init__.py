@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from shared.folds.inbox import INBOX
 from shared.folds.projection import Projection
+from shared.folds.streams import STREAMS
 
-PROJECTIONS: tuple[Projection, ...] = (INBOX,)
+PROJECTIONS: tuple[Projection, ...] = (STREAMS, INBOX)

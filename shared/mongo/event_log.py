@@ -176,6 +176,17 @@ class MongoEventLog:
                 return Page(list(map(entry_of, documents)), through, head)
         raise LogGap(f"positions are missing between {max(after, head.floor)} and {through}")
 
+    async def read_stream(self, subject: str, after_version: int, limit: int) -> Page:
+        async with self._reads.one(), self._client.bounded():
+            # The head first, as in `read`.
+            head = await self._head()
+            wanted = {"subject": subject, "version": {"$gt": after_version}, "_id": {"$lte": head.last}}
+            order = [("version", ASCENDING)]
+            found = self._entries.find(wanted, sort=order, limit=limit, batch_size=limit, hint=STREAM_INDEX)
+            documents = await found.to_list(limit)
+        through = documents[-1]["_id"] if len(documents) >= limit else head.last
+        return Page(list(map(entry_of, documents)), through, head)
+
     async def _between(self, after: int, last: int, limit: int, tags: Collection[str] | None) -> list[Document]:
         if last <= after:
             return []

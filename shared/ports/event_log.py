@@ -79,6 +79,13 @@ class EventLog(Protocol):
         """
         ...
 
+    async def read_stream(self, subject: str, after_version: int, limit: int) -> Page:
+        """Up to `limit` entries of the subject above a version, in order. `Page.through` is a position, as in `read`.
+
+        Entries below the floor may be missing; those above it are not.
+        """
+        ...
+
     async def checkpoint(self, name: str) -> int:
         """How far the follower `name` has come; 0 where it never began."""
         ...
