@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.folds.projection import Projection
+from shared.folds.projection import Fold, Projection
 from shared.model.entry import Entry
 from shared.model.errors import CarillonError, FoldRejected
 from shared.model.read_model import Changes, Reading
@@ -41,7 +41,7 @@ async def folded(
 async def _step(
     models: ReadModels, projection: Projection, generation: Generation, entries: Sequence[Entry], through: int
 ) -> Generation:
-    found = await models.read_in(generation, _guarded(projection.fold(entries)))
+    found = await models.read_in(generation, _guarded(projection.fold, entries))
     return await models.commit(generation, found.result, through)
 
 
@@ -60,9 +60,9 @@ async def _one_by_one(
     return generation
 
 
-def _guarded(fold: Reading[Changes]) -> Reading[Changes]:
+def _guarded(fold: Fold, entries: Sequence[Entry]) -> Reading[Changes]:
     """Whatever the fold raises is its own failure; what the storage raises never passes through it."""
     try:
-        return (yield from fold)
+        return (yield from fold(entries))
     except Exception as error:
         raise FoldBroken(f"{type(error).__name__}: {error}") from error
