@@ -1,6 +1,7 @@
 """CloudEvents over HTTP: content type, headers and body -> an event. Pure.
 
-Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
+Sources: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md,
+and for batches https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#4-json-batch-format
 """
 
 from __future__ import annotations
@@ -16,18 +17,27 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.http import parse_options_header
 
-from shared.model.errors import InvalidEvent
-from shared.model.event import Event, decoded_json
+from shared.model.errors import EventTooLarge, InvalidEvent
+from shared.model.event import MAX_SHORT_BYTES, Event, decoded_json
 from shared.web.problem import Refusal
 
 Headers = Sequence[tuple[str, str]]
 """Names and values as they came; values are bytes decoded as Latin-1, as WSGI and ASGI have them."""
 
+# Checking so many takes some milliseconds, in which nobody else is served.
+MAX_BATCH_EVENTS = 500
+# On the wire; a single event may be larger, where the setting says so.
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+
 _PREFIX = "ce-"
 _STRUCTURED = "application/cloudevents"
+_BATCH = "application/cloudevents-batch"
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _UTF8 = ("utf-8", "utf8", "us-ascii", "ascii")
-_FIX = "send one event as application/cloudevents+json, or its attributes as ce-* headers with the data as body"
+_FIX = (
+    "send one event as application/cloudevents+json, several as application/cloudevents-batch+json,"
+    " or the attributes of one as ce-* headers with the data as body"
+)
 
 
 class Mode(Enum):
@@ -35,6 +45,7 @@ class Mode(Enum):
 
     STRUCTURED = auto()
     BINARY = auto()
+    BATCH = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,15 @@ class MediaType:
         return is_form or self.name.startswith("text/") or self.name.endswith(("/xml", "+xml"))
 
 
+@dataclass(frozen=True, slots=True)
+class InvalidBatched:
+    """What a batch holds in the place of an event."""
+
+    source: str | None
+    id: str | None
+    error: InvalidEvent
+
+
 def mode_of(media_type: MediaType, headers: Headers) -> Mode:
     """Which mode the request uses; the Content-Type decides before any header. Raises `Refusal` with 415."""
     if media_type.name.startswith(_STRUCTURED):
@@ -78,29 +98,57 @@ def mode_of(media_type: MediaType, headers: Headers) -> Mode:
     raise _unsupported(f"{media_type.name or 'no content type'}, and no ce-* header: that is no CloudEvent", _FIX)
 
 
+def body_limit(media_type: MediaType, max_event_bytes: int) -> int:
+    """How long the body of a request may be."""
+    is_batch = media_type.name.startswith(_BATCH)
+    return max(MAX_BATCH_BYTES, max_event_bytes) if is_batch else max_event_bytes
+
+
 def event_of(mode: Mode, media_type: MediaType, headers: Headers, body: bytes, max_bytes: int) -> Event:
-    """The event of a request. Raises `InvalidEvent`, or `EventTooLarge` over `max_bytes`."""
+    """The event of a request with one. Raises `InvalidEvent`, or `EventTooLarge` over `max_bytes`."""
     if mode is Mode.STRUCTURED:
         return Event.from_json(body, max_bytes)
     return Event.from_attributes(_attributes(headers) | content_of(media_type, body))
 
 
+def batch_of(body: bytes) -> list[Event | InvalidBatched]:
+    """What a batch holds, in its order. Raises `InvalidEvent` for what is no batch, or too long a one."""
+    found = decoded_json(body)
+    if not isinstance(found, list):
+        raise InvalidEvent("body", "it is JSON, but not an array", "send a batch as a JSON array of CloudEvents")
+    if len(found) > MAX_BATCH_EVENTS:
+        raise EventTooLarge("body", f"a batch of {len(found)} events", f"send at most {MAX_BATCH_EVENTS} at once")
+    return list(map(_batched, found))
+
+
+def _batched(found: Any) -> Event | InvalidBatched:
+    if not isinstance(found, dict):
+        refused = InvalidEvent("event", "it is not a JSON object", "send each event as a JSON object")
+        return InvalidBatched(None, None, refused)
+    try:
+        return Event.from_attributes(found)
+    except InvalidEvent as refused:
+        return InvalidBatched(_short(found.get("source")), _short(found.get("id")), refused)
+
+
+def _short(value: Any) -> str | None:
+    """What is told back of an attribute, so that the sender knows the event again."""
+    return value if isinstance(value, str) and len(value) <= MAX_SHORT_BYTES else None
+
+
 def _structured_mode(media_type: MediaType) -> Mode:
-    match media_type.name:
-        case "application/cloudevents+json" if media_type.is_utf8:
-            return Mode.STRUCTURED
-        case "application/cloudevents+json":
-            raise _unsupported("JSON in another encoding than UTF-8", "encode the event as UTF-8")
-        case "application/cloudevents-batch+json":
-            # A batch would be a third mode, beside `event_of` an `events_of`: it needs an answer of its own for each.
-            raise _unsupported("batches are not accepted yet", "send the events one by one")
-        case other:
-            raise _unsupported(f"the event format of {other} is not known here", _FIX)
+    modes = {"application/cloudevents+json": Mode.STRUCTURED, "application/cloudevents-batch+json": Mode.BATCH}
+    mode = modes.get(media_type.name)
+    if mode is None:
+        raise _unsupported(f"the event format of {media_type.name} is not known here", _FIX)
+    if not media_type.is_utf8:
+        raise _unsupported("JSON in another encoding than UTF-8", "encode it as UTF-8")
+    return mode
 
 
 def _unsupported(detail: str, fix: str) -> Refusal:
     # The header tells clients that negotiate (RFC 9110, 15.5.16).
-    headers = {"Accept-Post": "application/cloudevents+json, */*"}
+    headers = {"Accept-Post": "application/cloudevents+json, application/cloudevents-batch+json, */*"}
     return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, field="Content-Type", fix=fix, headers=headers)
 
 

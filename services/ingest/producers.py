@@ -27,3 +27,7 @@ class Producers:
     async def identify(self, authorization: str | None, *, from_loopback: bool) -> Producer:
         """The producer of a request. Raises `Refusal`, 401 or 403."""
         return Producer(self._fixed.identify(authorization, from_loopback=from_loopback))
+
+    async def rate_of(self, authorization: str | None) -> float | None:
+        """The events a second that this producer may send; None where nothing limits it, or nobody is known."""
+        return None

@@ -62,7 +62,7 @@ async def open_ingest(
         answering = Answering(reception, lambda event: explain(rules.rules, event), settings.max_event_bytes)
         async with amqp.serving(backends.broker, answering):
             blueprints = (
-                routes.blueprint(reception, producers, settings.max_event_bytes),
+                routes.blueprint(reception, producers, settings),
                 rpc.blueprint(answering, producers),
                 plain.blueprint(reception, producers),
                 webhooks.blueprint(reception, sources, settings.max_event_bytes),

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     webhooks_file: Path | None = None
 
     # Producers and sessions
+    batch_accept: Literal["each", "all-or-nothing"] = "each"
     producer_keys: SecretStr = SecretStr("")
     jwt_secret: Secret | None = None
     jwt_jwks_url: str | None = None

@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from quart import Blueprint, Quart, Response, request
+from quart import Blueprint, Quart, Response, current_app, g, request
 from quart.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException, RequestTimeout
 
-from shared.model.errors import EventTooLarge
+from shared.model.errors import Busy, EventTooLarge
 from shared.model.settings import Settings
 from shared.web import health, metrics
 from shared.web.health import Probe
@@ -21,9 +21,14 @@ from shared.web.problem import register_problems
 MAX_BODY_BYTES = 16 * 1024 * 1024
 # A producer on a bad line sends 256 KiB in seconds; who takes longer holds a place for nothing.
 BODY_TIMEOUT_S = 30
+# Of all requests of this process together: bodies that arrive slowly, and those that are being worked on. As
+# objects they take several times as much.
+MAX_BODIES_BYTES = 32 * 1024 * 1024
 # What is read on after an early refusal, so that the client gets to see the refusal (see below).
 DISCARD_MAX_BYTES = 2 * 1024 * 1024
 DISCARD_MAX_S = 2.0
+
+_BODIES = "carillon-bodies"
 
 
 def make_app(service: str, settings: Settings, *blueprints: Blueprint, probes: Mapping[str, Probe]) -> Quart:
@@ -41,6 +46,8 @@ def make_app(service: str, settings: Settings, *blueprints: Blueprint, probes: M
         app.json.sort_keys = False
         app.json.ensure_ascii = False
     register_problems(app)
+    app.extensions[_BODIES] = Bodies(MAX_BODIES_BYTES)
+    app.teardown_request(_forget_body)
     app.after_request(_let_refusals_be_read)
     app.register_blueprint(health.blueprint(settings.backend_timeout_s, probes))
     app.register_blueprint(metrics.blueprint())
@@ -49,24 +56,54 @@ def make_app(service: str, settings: Settings, *blueprints: Blueprint, probes: M
     return app
 
 
+class Bodies:
+    """How many bytes of bodies a process holds. It refuses instead of waiting."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._free_bytes = max_bytes
+
+    def check(self, size_bytes: int) -> None:
+        """Raises `Busy` where so many are not free."""
+        if size_bytes > self._free_bytes:
+            raise Busy("as many requests are under way as this server takes")
+
+    def take(self, size_bytes: int) -> None:
+        """Raises `Busy` where so many are not free."""
+        self.check(size_bytes)
+        self._free_bytes -= size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        self._free_bytes += size_bytes
+
+
 async def limited_body(max_bytes: int) -> bytes:
     """The body of the current request, never holding much more than `max_bytes` of it.
 
-    Raises `EventTooLarge` as soon as it is known to be longer, and werkzeug's 408 after `BODY_TIMEOUT_S`.
+    Raises `EventTooLarge` as soon as it is known to be longer, `Busy` where the bodies of all requests are
+    too much, and werkzeug's 408 after `BODY_TIMEOUT_S`.
     """
     too_large = EventTooLarge("body", f"it is over {max_bytes} bytes", "send less, or a link to the rest")
     if (request.content_length or 0) > max_bytes:
         raise too_large
+    bodies: Bodies = current_app.extensions[_BODIES]
+    bodies.check(request.content_length or 0)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for chunk in request.body:
+                bodies.take(len(chunk))
+                g.body_bytes = g.get("body_bytes", 0) + len(chunk)
                 body += chunk
                 if len(body) > max_bytes:
                     raise too_large
     except TimeoutError:
         raise RequestTimeout(f"the body did not arrive within {BODY_TIMEOUT_S} s") from None
     return bytes(body)
+
+
+async def _forget_body(_: BaseException | None) -> None:
+    bodies: Bodies = current_app.extensions[_BODIES]
+    bodies.give_back(g.pop("body_bytes", 0))
 
 
 async def _let_refusals_be_read(response: Response) -> Response:

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from quart import Quart, Response, g
 from werkzeug.exceptions import HTTPException
@@ -29,6 +29,8 @@ CONTENT_TYPE = "application/problem+json"
 
 # About what a backend's connection takes to come back; clients add their own jitter.
 RETRY_AFTER_S = 2
+
+_AGAIN = "send the same request again later"
 
 _log = logging.getLogger(__name__)
 
@@ -65,10 +67,16 @@ def problem(
     field: str | None = None,
     fix: str | None = None,
     headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> Response:
-    """A problem document: type, title, status, detail, and where known the field at fault and the fix."""
+    """A problem document: type, title, status, detail, and where known the field at fault and the fix.
+
+    Args:
+        members: further ones, of this problem alone (RFC 9457, 3.2).
+    """
     document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     document |= {name: value for name, value in (("field", field), ("fix", fix)) if value is not None}
+    document |= members or {}
     return Response(json.dumps(document, ensure_ascii=False), status, dict(headers or {}), content_type=CONTENT_TYPE)
 
 
@@ -112,33 +120,44 @@ def reason_of(error: Exception) -> str:
 
 def word_of(status: int) -> str:
     """413 -> `content-too-large`."""
-    return _title(status).lower().replace(" ", "-")
+    return title_of(status).lower().replace(" ", "-")
+
+
+class Told(NamedTuple):
+    """What a client is told of an error."""
+
+    detail: str
+    field: str | None = None
+    fix: str | None = None
+    headers: Mapping[str, str] | None = None
+
+
+def told_of(error: Exception) -> Told:
+    """Nothing of an unknown error is told."""
+    match error:
+        case Refusal():
+            return Told(error.detail, error.field, error.fix, error.headers)
+        case InvalidInput():
+            return Told(error.problem, error.field, error.fix)
+        case Unavailable():
+            # The adapter's own words may name hosts of the inner network: they belong into /readyz.
+            return Told(f"the {error.backend} does not answer now", fix=_AGAIN, headers=_retry_after(RETRY_AFTER_S))
+        case Busy():
+            return Told(str(error), fix=_AGAIN, headers=_retry_after(RETRY_AFTER_S))
+        case RateLimited():
+            return Told(error.what, fix="wait as Retry-After says", headers=_retry_after(error.retry_after_s))
+        case Abandoned():
+            return Told(str(error), fix="mend what is refused, and send all of it again")
+        case HTTPException():
+            return Told(error.description or title_of(status_of(error)), headers=_own_headers(error))
+        case _:
+            return Told("the server failed at this request, and logged why")
 
 
 def problem_of(error: Exception) -> Response:
-    """The answer to a request that ended with `error`. Nothing of an unknown error is shown."""
-    status = status_of(error)
-    title = _title(status)
-    match error:
-        case Refusal():
-            return problem(status, title, error.detail, field=error.field, fix=error.fix, headers=error.headers)
-        case InvalidInput():
-            return problem(status, title, error.problem, field=error.field, fix=error.fix)
-        case Unavailable():
-            # The adapter's own words may name hosts of the inner network: they belong into /readyz.
-            detail = f"the {error.backend} does not answer now"
-            retry = {"Retry-After": str(RETRY_AFTER_S)}
-            return problem(status, title, detail, fix="send the same request again later", headers=retry)
-        case Busy():
-            retry = {"Retry-After": str(RETRY_AFTER_S)}
-            return problem(status, title, str(error), fix="send the same request again later", headers=retry)
-        case RateLimited():
-            retry = {"Retry-After": str(error.retry_after_s)}
-            return problem(status, title, error.what, fix="wait as Retry-After says", headers=retry)
-        case HTTPException():
-            return problem(status, title, error.description or title, headers=_own_headers(error))
-        case _:
-            return problem(status, title, "the server failed at this request, and logged why")
+    """The answer to a request that ended with `error`."""
+    status, told = status_of(error), told_of(error)
+    return problem(status, title_of(status), told.detail, field=told.field, fix=told.fix, headers=told.headers)
 
 
 def register_problems(app: Quart) -> None:
@@ -161,11 +180,16 @@ def register_problems(app: Quart) -> None:
     app.register_error_handler(Exception, answer_unknown)
 
 
-def _title(status: int) -> str:
+def title_of(status: int) -> str:
+    """413 -> `Content Too Large`, where HTTP has a word for it."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Error"
+
+
+def _retry_after(seconds: int) -> dict[str, str]:
+    return {"Retry-After": str(seconds)}
 
 
 def _own_headers(error: HTTPException) -> dict[str, str]:

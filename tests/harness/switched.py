@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 from quart import Quart
 
@@ -73,10 +73,15 @@ class SwitchedBackends:
         entry = Entry(fence.last + 1, None, *what, *context, now, event.public_json())
         await self.event_log.append(fence, [entry])
 
-    def app(self, max_event_bytes: int = 4096) -> Quart:
+    async def append_all(self, events: Sequence[Mapping[str, Any]]) -> None:
+        for attributes in events:
+            await self.append(Event.from_attributes(dict(attributes)))
+
+    def app(self, max_event_bytes: int = 4096, **overrides: object) -> Quart:
         producers = Producers(ApiKeys({"shop": "key"}, "CARILLON_PRODUCER_KEYS"))
-        door = routes.blueprint(self.reception(max_event_bytes), producers, max_event_bytes)
-        return make_app("ingest", Settings(), door, probes={})
+        settings = Settings.load(max_event_bytes=max_event_bytes, **overrides)
+        door = routes.blueprint(self.reception(max_event_bytes), producers, settings)
+        return make_app("ingest", settings, door, probes={})
 
     def reception(
         self,

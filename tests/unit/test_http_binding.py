@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from services.ingest.http_binding import MediaType, event_of, mode_of
+from services.ingest.http_binding import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_EVENTS,
+    InvalidBatched,
+    MediaType,
+    batch_of,
+    body_limit,
+    event_of,
+    mode_of,
+)
 from shared.model.errors import EventTooLarge, InvalidEvent
 from shared.model.event import Event
 from shared.web.problem import Refusal
@@ -112,7 +121,7 @@ def test_extensions_come_from_headers_of_any_case() -> None:
         (None, [], "no content type, and no ce-* header"),
         ("application/json", [], "application/json, and no ce-* header"),
         ("application/x-www-form-urlencoded", [("X-Ce-Id", "1")], "no ce-* header"),
-        ("application/cloudevents-batch+json", REQUIRED, "batches are not accepted yet"),
+        ("application/cloudevents-batch+json; charset=latin-1", REQUIRED, "another encoding"),
         ("application/cloudevents-batch", REQUIRED, "not known here"),
         ("application/cloudevents+avro", REQUIRED, "application/cloudevents+avro"),
         ("application/cloudevents", REQUIRED, "not known here"),
@@ -170,3 +179,49 @@ def test_bytes_survive() -> None:
     body = bytes(range(256))
     event = received("application/octet-stream", REQUIRED, body)
     assert base64.b64decode(event.data_base64 or "") == body
+
+
+# Batches.
+
+
+def test_a_batch_keeps_its_order_and_what_is_wrong_keeps_its_place() -> None:
+    sent = [ATTRIBUTES, {"id": "2"}, 7, ATTRIBUTES | {"id": "3", "data": {"a": 1}}, ATTRIBUTES | {"id": ["x"]}]
+    found = batch_of(json.dumps(sent).encode())
+    events = [one for one in found if isinstance(one, Event)]
+    assert [(event.id, event.data) for event in events] == [("1", None), ("3", {"a": 1})]
+    wrong = [
+        (at, one.source, one.id, one.error.field) for at, one in enumerate(found) if isinstance(one, InvalidBatched)
+    ]
+    assert wrong == [(1, None, "2", "specversion"), (2, None, None, "event"), (4, "/shop", None, "id")]
+
+
+def test_an_empty_batch_is_one() -> None:
+    assert batch_of(b"[]") == []
+
+
+@pytest.mark.parametrize("body", [b"{}", b"", b"[", b"null", json.dumps(ATTRIBUTES).encode(), b"[NaN]", b"[1e999]"])
+def test_what_is_no_batch(body: bytes) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        batch_of(body)
+    assert refused.value.field == "body"
+
+
+def test_a_batch_is_bounded() -> None:
+    assert len(batch_of(json.dumps([0] * MAX_BATCH_EVENTS).encode())) == MAX_BATCH_EVENTS
+    with pytest.raises(EventTooLarge, match=str(MAX_BATCH_EVENTS)):
+        batch_of(json.dumps([0] * (MAX_BATCH_EVENTS + 1)).encode())
+
+
+@pytest.mark.parametrize(
+    ("content_type", "limit"),
+    [
+        ("application/cloudevents-batch+json", MAX_BATCH_BYTES),
+        ("application/CloudEvents-Batch+JSON; charset=utf-8", MAX_BATCH_BYTES),
+        ("application/cloudevents+json", 1000),
+        ("text/plain", 1000),
+        (None, 1000),
+    ],
+)
+def test_how_long_a_body_may_be(content_type: str | None, limit: int) -> None:
+    assert body_limit(MediaType.parse(content_type), 1000) == limit
+    assert body_limit(MediaType.parse("application/cloudevents-batch+json"), 2 * MAX_BATCH_BYTES) == 2 * MAX_BATCH_BYTES

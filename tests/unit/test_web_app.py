@@ -11,8 +11,10 @@ from quart import Blueprint, Quart, abort
 
 from shared.model.errors import BrokerUnavailable, EventTooLarge, InvalidEvent, LogUnavailable
 from shared.model.settings import Settings
+from shared.web import app as app_module
 from shared.web.app import MAX_BODY_BYTES, limited_body, make_app
 from shared.web.problem import CONTENT_TYPE, Refusal
+from tests.eventually import eventually
 
 ERRORS: dict[str, Exception] = {
     "invalid": InvalidEvent("type", "it is missing", "name it"),
@@ -132,3 +134,19 @@ async def test_a_body_without_length_is_cut_while_it_streams() -> None:
             await connection.send(b"xxxx")
         await connection.send_complete()
     assert (await connection.as_response()).status_code == 413
+
+
+async def test_bodies_of_all_requests_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand clients that each send most of a large body, and wait, must not fill the memory."""
+    monkeypatch.setattr(app_module, "MAX_BODIES_BYTES", 15)
+    client = an_app().test_client()
+    async with client.request("/limited", method="POST") as slow:
+        await slow.send(b"12345678")
+        await eventually(lambda: client.app.extensions["carillon-bodies"]._free_bytes == 7)
+        refused = await client.post("/limited", data=b"x" * 8)
+        assert (refused.status_code, "Retry-After" in refused.headers) == (503, True)
+        assert (await client.post("/limited", data=b"x" * 7)).status_code == 200
+        await slow.send_complete()
+    assert (await slow.as_response()).status_code == 200
+    for _ in range(5):
+        assert (await client.post("/limited", data=b"x" * 10)).status_code == 200, "what was answered is given back"
