@@ -190,6 +190,8 @@ def content_of(media_type: MediaType, body: bytes) -> dict[str, Any]:
 
 
 def _as_data(media_type: MediaType, body: bytes) -> dict[str, Any]:
+    if not media_type.name:
+        return _of_no_type(body)
     if media_type.is_json:
         return {"data": decoded_json(body)}
     if media_type.is_text and media_type.is_utf8:
@@ -198,3 +200,11 @@ def _as_data(media_type: MediaType, body: bytes) -> dict[str, Any]:
         except UnicodeDecodeError:
             pass  # mislabelled: kept byte for byte
     return {"data_base64": base64.b64encode(body).decode()}
+
+
+def _of_no_type(body: bytes) -> dict[str, Any]:
+    """A recipient may look what it is (RFC 9110, 8.3): SDKs send objects as JSON, and leave the type out."""
+    try:
+        return {"data": decoded_json(body)}
+    except InvalidEvent:
+        return {"data_base64": base64.b64encode(body).decode()}

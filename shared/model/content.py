@@ -10,6 +10,7 @@ The audience is compared apart, because rules add to it: who a repeat names must
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,6 +25,8 @@ from shared.model.event import Event
 _OF_ONE_TRY = frozenset({"audience", "traceparent", "tracestate", "time"})
 # Of an event as JSON that does not say so itself: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#31-handling-of-data
 _IMPLIED = "application/json"
+# SDKs add it to what is UTF-8 in any case.
+_UTF8 = re.compile(r"\s*;\s*charset=\"?utf-8\"?")
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _FIX = "give another event an id of its own; send the same one again unchanged"
 
@@ -76,6 +79,8 @@ def _digest(attributes: Mapping[str, Any]) -> str:
 
 def _plain(name: str, value: Any) -> Any:
     """An attribute as headers carry it, which have no types (CloudEvents, 3.1); data as it is."""
+    if name == "datacontenttype" and isinstance(value, str):
+        return _UTF8.sub("", value.lower())
     if name == "data" or isinstance(value, str):
         return value
     return json.dumps(value)

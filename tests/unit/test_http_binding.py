@@ -80,6 +80,7 @@ def test_structured_ignores_ce_headers() -> None:
         ),
         ("image/png", b"\x89PNG", {"datacontenttype": "image/png", "data_base64": "iVBORw=="}),
         (None, b"abc", {"data_base64": "YWJj"}),
+        (None, b'{"a": 1}', {"data": {"a": 1}}),
     ],
 )
 def test_binary_content(content_type: str | None, body: bytes, content: dict[str, Any]) -> None:
