@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from services.ingest.notification import LEVELS
 from services.ingest.parts import Part, whole
 from services.ingest.rules import expression, templates
 from services.ingest.rules.expression import Expression
-from services.ingest.rules.rule import LEVELS, Draft, Notice, Patterns, Recipients, Rule, Use
+from services.ingest.rules.rule import Draft, Notice, Patterns, Recipients, Rule, Use
 from services.ingest.rules.templates import Template
 from services.ingest.rules.wrong import Wrong
 from shared.model.errors import InvalidInput

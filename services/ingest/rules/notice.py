@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from services.ingest.rules.rule import LEVELS, Notice
+from services.ingest.notification import LEVELS, LINK
+from services.ingest.rules.rule import Notice
 from services.ingest.rules.scope import Scope
 from services.ingest.rules.steps import Steps, TooMuchWork
 from services.ingest.rules.templates import Template
@@ -20,9 +20,6 @@ MAX_BODY_CHARS = 2000
 MAX_LINK_CHARS = 2048
 # A topic becomes a tag.
 MAX_TOPIC_CHARS = 190
-
-# A page shows it as a link: never javascript:, never another host by //.
-_LINK = re.compile(r"(?:https?://[^\s\x00-\x1f\x7f\\]+|/(?![/\\])[^\s\x00-\x1f\x7f\\]*)")
 
 
 def said(notice: Notice, scope: Scope, steps: Steps, troubles: Troubles) -> dict[str, Any]:
@@ -56,7 +53,7 @@ def _text(
 
 
 def _link(text: str | None, troubles: Troubles) -> str | None:
-    if text and not _LINK.fullmatch(text):
+    if text and not LINK.fullmatch(text):
         troubles.tell(f"link: {text[:60]!r} is no http(s) address or path")
         return None
     return text

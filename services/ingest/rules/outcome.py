@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from services.ingest import notification
 from services.ingest.rules.audience import Granted, granted
 from services.ingest.rules.notice import said
 from services.ingest.rules.rule import Rule
@@ -17,7 +18,6 @@ from services.ingest.rules.wrong import Failed
 from shared.model.event import Event
 from shared.model.tags import is_internal
 
-NOTIFICATION = "notification.sent"
 SOURCE = "/carillon/rules/"
 OWN_AUDIENCE = "the event's own audience"
 
@@ -82,7 +82,7 @@ def _notification(rule: Rule, event: Event, tags: tuple[str, ...], says: Mapping
         "specversion": "1.0",
         "id": hashlib.sha256(f"{event.source}\0{event.id}".encode()).hexdigest()[:32],
         "source": f"{SOURCE}{rule.name}",
-        "type": NOTIFICATION,
+        "type": notification.TYPE,
         "time": event.time,
         "datacontenttype": "application/json",
         "audience": " ".join(tags),

@@ -10,9 +10,6 @@ from services.ingest.rules.expression import Expression
 from services.ingest.rules.templates import Template
 from shared.model.patterns import is_pattern, matcher
 
-LEVELS = ("info", "success", "warning", "error")
-"""Of a notification; the first where nothing is said."""
-
 
 class Patterns:
     """Exact texts, and patterns with `*`."""
