@@ -18,13 +18,14 @@ from typing import Any
 
 import uvloop
 
-from tests.bench import append, depth, fanout, latency, memory, micro, pipeline, resume, rivals
+from tests.bench import append, depth, fanout, latency, memory, micro, pipeline, resume, rivals, webhooks
 from tests.bench.measure import Benchmark, Result, Sample, results_of, shown
 from tests.bench.stage import Stage
 from tests.harness.process import ROOT
 
 ALL: Sequence[Benchmark] = (
     micro.BENCHMARK,
+    webhooks.BENCHMARK,
     append.BENCHMARK,
     pipeline.BENCHMARK,
     latency.FOUR_SERVICES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,6 +111,17 @@ def results_of(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Result]:
         for figure in benchmark.figures
         if samples
     ]
+
+
+def best_s(step: Callable[[], object], repeats: int) -> float:
+    """The fastest of some repeats: whatever else the machine did only ever adds."""
+    return min(_took_s(step) for _ in range(repeats))
+
+
+def _took_s(step: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    step()
+    return time.perf_counter() - began
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 
@@ -12,7 +11,7 @@ from shared.model.event import Event
 from shared.mongo.documents import entry_document, entry_of
 from shared.rabbit.messages import entry_messages, event_message
 from tests.bench import samples
-from tests.bench.measure import Benchmark, Figure, Sample
+from tests.bench.measure import Benchmark, Figure, Sample, best_s
 from tests.bench.stage import Stage
 
 EVENTS = 500
@@ -38,18 +37,7 @@ async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
         "frame": lambda: [frames.frame(entry.type, entry.event, "log.1") for entry in entries],
     }
     for _ in stage.runs():
-        yield {name: _best_s(step) / EVENTS * 1_000_000 for name, step in steps.items()}
-
-
-def _best_s(step: Callable[[], object]) -> float:
-    """The fastest of some repeats: whatever else the machine did only ever adds."""
-    return min(_took_s(step) for _ in range(REPEATS))
-
-
-def _took_s(step: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    step()
-    return time.perf_counter() - began
+        yield {name: best_s(step, REPEATS) / EVENTS * 1_000_000 for name, step in steps.items()}
 
 
 BENCHMARK = Benchmark(

@@ -25,7 +25,7 @@ from tests.harness.reader import Reader
 PACKAGE = Path(__file__).parent / "octokit"
 SECRET = b"It's a Secret to Everybody"
 FILE = "sources: {hub: {kind: github, secret: {file: hub.key}}}"
-AT_ONCE = 32
+AT_ONCE = 16
 DELIVERED_WITHIN_S = 30.0
 NOBODY = "nobody-in-particular"
 FOLLOWED = "github/Codertocat/Hello-World"

@@ -188,6 +188,16 @@ async def test_no_refusal_shows_the_body(hooks: Hooks) -> None:
         assert b"4242" not in answer.body
 
 
+async def test_the_same_delivery_with_another_body_is_refused(hooks: Hooks) -> None:
+    first = await hooks.post("github", NAMED | hooks.signed("github"))
+    other = b'{"action": "closed"}'
+    second = await hooks.post("github", NAMED | hooks.signed("github", other), other)
+    assert (first.status, second.status, second.problem["field"]) == (202, 409, "id")
+    assert b"closed" not in second.body
+    [event] = await hooks.ingest.events(1)
+    assert event["data"] == json.loads(BODY)
+
+
 async def test_test_events_of_stripe_that_are_dropped_are_answered(hooks: Hooks) -> None:
     body = b'{"id": "evt_2", "type": "a", "livemode": false}'
     answer = await hooks.post("stripe", hooks.signed("stripe", body), body)

@@ -9,7 +9,16 @@ from pydantic import Field, model_validator
 
 from services.ingest.webhooks import naming, schemes
 from services.ingest.webhooks.credentials import AUTHORIZATION, Basic, Bearer, Loopback
-from services.ingest.webhooks.fields import Audience, Declared, HeaderName, KeptHeaders, PickPlace, Place, Words
+from services.ingest.webhooks.fields import (
+    Audience,
+    Declared,
+    HeaderName,
+    KeptHeaders,
+    PickPlace,
+    Place,
+    Words,
+    credential,
+)
 from services.ingest.webhooks.keys import KeyEncoding, decoded_key, public_keys, shared_keys
 from services.ingest.webhooks.naming import AsDeclared, Digest, Fresh, Naming, Pick
 from services.ingest.webhooks.schemes import DEFAULT_TOLERANCE_S, Algorithm, Encoding, Hmac, Keys, Scheme, Stamp
@@ -236,6 +245,13 @@ class BearerSource(WithSecret, NamedSource):
     """A sender that shows a token."""
 
     header: HeaderName = AUTHORIZATION
+
+    @model_validator(mode="after")
+    def _the_token_is_not_kept(self) -> Self:
+        taken = {place.header for place in (self.id, self.type, self.subject) if place is not None}
+        if self.header in (*self.headers, *taken):
+            raise credential(self.header)
+        return self
 
     def scheme(self, secrets: Keys) -> Scheme:
         return Bearer(secrets, self.header)

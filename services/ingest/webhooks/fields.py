@@ -6,8 +6,10 @@ import re
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from services.ingest.webhooks.credentials import AUTHORIZATION
+from services.ingest.webhooks.extensions import MAX_ATTRIBUTE_CHARS, extension_of
 from services.ingest.webhooks.naming import Fixed, FromField, FromHeader, Pick
 from shared.model.checks import rule
 from shared.model.errors import InvalidInput
@@ -17,7 +19,6 @@ MAX_HEADERS = 20
 
 # RFC 9110, 5.6.2.
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-# They would stand in the log for whoever reads it.
 _CREDENTIALS = frozenset({AUTHORIZATION, "cookie", "proxy-authorization"})
 
 
@@ -35,8 +36,15 @@ def _header_name(value: str) -> str:
 
 def _kept_header(value: str) -> str:
     if value in _CREDENTIALS:
-        raise rule(f"{value} is a credential, and must not be kept", "leave it out")
+        raise credential(value)
+    if len(extension_of(value)) > MAX_ATTRIBUTE_CHARS:
+        raise rule("its name is too long for an attribute of an event", "leave it out")
     return value
+
+
+def credential(header: str) -> PydanticCustomError:
+    """What to raise where an event would hold a credential: whoever reads the log would have it."""
+    return rule(f"{header} is a credential, and must not be kept", "leave it out")
 
 
 def _tag(value: str) -> str:
@@ -68,7 +76,7 @@ class PickPlace(Declared):
     """A text alone, `{header: NAME}` or `{field: PATH}`."""
 
     text: ShortText | None = None
-    header: HeaderName | None = None
+    header: KeptHeader | None = None
     field: ShortText | None = None
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from services.ingest.http_binding import MediaType, content_of
+from services.ingest.webhooks.extensions import extension_of
 from services.ingest.webhooks.naming import Name, Naming
 from services.ingest.webhooks.posted import Posted
 from services.ingest.webhooks.schemes import Scheme
@@ -87,14 +88,6 @@ class Source:
     def _kept(self, posted: Posted) -> dict[str, str]:
         found = {name: posted.header(name) for name in self.headers}
         return {extension_of(name): _readable(value) for name, value in found.items() if value is not None}
-
-
-def extension_of(header: str) -> str:
-    """The extension attribute that keeps a header: `X-GitHub-Event` is `httpxgithubevent`.
-
-    The prefix keeps a header named `Audience` from being one.
-    """
-    return "http" + "".join(filter(str.isalnum, header.lower()))
 
 
 def _readable(value: str) -> str:
