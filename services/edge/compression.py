@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 # 32 KiB a connection instead of zlib's 256: a stream repeats its own names, and those are near.
 _WINDOW_BITS, _MEMORY_LEVEL = 12, 5
@@ -60,11 +60,9 @@ def negotiate(accept_encoding: str) -> str | None:
     return best if offered[best] > 0 else None
 
 
-async def compressed(stream: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
-    """The stream in a coding that `negotiate` gave."""
-    compress = _CODINGS[coding]()
-    async for chunk in stream:
-        yield compress(chunk)
+def compressor(coding: str) -> Compress:
+    """For one stream in a coding that `negotiate` gave."""
+    return _CODINGS[coding]()
 
 
 def _quality(text: str) -> float:

@@ -3,45 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import random
 import secrets
-import time
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import SpanKind
-from quart.wrappers.response import ResponseBody
-
 from services.edge import control, frames, written
-from services.edge.compression import compressed
+from services.edge.backlog import Backlog
 from services.edge.control import control_tag
-from services.edge.frames import CloseReason, ResetReason
+from services.edge.frames import CloseReason, EventFrame, ResetReason
 from services.edge.grants import connection_tags
 from services.edge.handover import Handover, Offer
-from shared.model.errors import LogUnavailable
 from shared.telemetry import tracing
+from shared.web.stream import Piece
 
 if TYPE_CHECKING:
     from services.edge.edge import Edge
     from services.edge.selection import Selection
     from services.edge.sessions import Session
-    from shared.model.entry import Entry
+    from shared.model.entry import Entry, Page
 
 log = logging.getLogger(__name__)
 
-# One write to the socket carries at most about this much, so that a long backlog yields to others.
-WRITE_BYTES = 64 * 1024
-# How soon a log that did not answer is asked again; jittered over the connections that wait.
-READ_AGAIN_S = 1.0
 # From the answer to its first byte, on a loop that a returning crowd keeps busy.
 START_WITHIN_S = 30.0
 
 
 class Connection:
-    """What one client receives. Its callbacks never block; `stream` does all the waiting."""
+    """What one client receives, as a speaker: nothing in here waits."""
+
+    __slots__ = (
+        "_announced", "_backlog", "_beat_due", "_beat_timer", "_came_early", "_closing", "_edge", "_expiry_due",
+        "_greeting", "_handover", "_has_ended", "_heartbeat_s", "_is_bound", "_loop", "_opened_at_head", "_said_all",
+        "_selection", "_session_timer", "_wake", "_wrote_at", "address", "id", "opened_at", "session", "tags",
+    )  # fmt: skip
 
     def __init__(self, edge: Edge, session: Session, selection: Selection, address: str) -> None:
         self.id = new_connection_id()
@@ -52,18 +50,18 @@ class Connection:
         self._edge, self._selection = edge, selection
         self._heartbeat_s = selection.heartbeat_s or edge.settings.heartbeat_s
         self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
-        self._handover: Handover | None = None
-        self._greeting = b""
+        self._wake = _nobody_writes_yet
+        self._handover: Handover[EventFrame] | None = None
+        self._backlog: Backlog | None = None
+        self._greeting: bytes | None = None
         self._closing: CloseReason | None = None
-        self._beat_due = self._has_ended = self._expiry_due = self._came_early = False
-        self._opened_at_head = 0
+        self._beat_due = self._has_ended = self._expiry_due = self._came_early = self._said_all = False
+        self._announced = self._opened_at_head = 0
         self._wrote_at = self._loop.time()
         self._is_bound = False
         self._beat_timer: asyncio.TimerHandle | None = None
-        left_s, notice_s = session.seconds_left(), edge.settings.session_expiring_s
-        self._expiry_timer = self._loop.call_later(left_s, self.close, CloseReason.SESSION_EXPIRED)
-        self._notice_timer = self._loop.call_later(max(0.0, left_s - notice_s), self._announce_expiry)
+        notice_s = session.seconds_left() - edge.settings.session_expiring_s
+        self._session_timer = self._after(max(0.0, notice_s), self._announce_expiry)
 
     def begin(self, after: int, reset: ResetReason | None, head: int) -> None:
         """Says where the stream starts, and where the log ended then; call once, after joining the fan-out."""
@@ -75,28 +73,28 @@ class Connection:
         self._handover.bound(self._is_bound)
         cursor = self._edge.cursor(after)
         about: dict[str, object] = {"connection": self.id, "user": self.session.sub, "heartbeat_s": self._heartbeat_s}
-        self._greeting = frames.retry(settings.retry_ms) + frames.connected(cursor, about)
+        greeting = frames.retry(settings.retry_ms) + frames.connected(cursor, about)
         if reset is not None:
-            self._greeting += frames.reset(reset, cursor)
+            greeting += frames.reset(reset, cursor)
+        self._greeting = greeting
         if self._closing is not None:
             self._leave_soon()
-        # A client that goes between our joining and the first byte: nobody will iterate the body.
-        self._beat_timer = self._loop.call_later(START_WITHIN_S, self.end)
+        # A client that goes between our joining and the first byte: nobody will take anything.
+        self._beat_timer = self._after(START_WITHIN_S, self.end)
 
     # What the fan-out calls.
 
-    def deliver(self, entry: Entry, frame: bytes) -> None:
+    def deliver(self, entry: Entry, frame: EventFrame) -> None:
         """Takes one live entry."""
         if self._handover is None:
             self._came_early = True
             return
         if self._closing is not None or not self._shows(entry):
             return
-        frame = frames.unnamed(frame) if self._selection.unnamed else frame
-        offer = self._handover.offer(entry.position, frame, entry)
+        offer = self._handover.offer(entry.position, self._as_asked(frame))
         if offer is Offer.KEPT:
             if tracing.is_traced(entry.traceparent):
-                self._trace(entry, replayed=False)
+                written.traced(entry, self.id, replayed=False)
             self._wake()
         elif offer is Offer.OVERFLOW:
             self.close(CloseReason.SLOW_READER)
@@ -135,49 +133,44 @@ class Connection:
             if self._handover is not None:
                 self._leave_soon()
 
-    # The stream itself.
+    # What the writer calls: see `shared.web.stream.Speaker`.
 
-    async def stream(self) -> AsyncIterator[bytes]:
-        """The body of the response, one write at a time."""
-        assert self._handover is not None
-        if self._has_ended:
-            return
-        self._beat_after(self._heartbeat_s * random.uniform(0.5, 1))
-        yield self._greeting
-        written.others(self._greeting.count(b"\n\n"), len(self._greeting))
-        while self._closing is None:
-            chunk = self._handover.take(WRITE_BYTES)
-            if chunk:
-                taken = self._handover.taken
-                self._wrote_at = self._loop.time()
-                yield chunk
-                written.live(taken, len(chunk))
-            elif self._expiry_due:
-                self._expiry_due = False
-                yield (chunk := frames.session_expiring(int(self.session.seconds_left())))
-                written.others(1, len(chunk))
-            elif self._beat_due:
-                self._beat_due = False
-                yield (chunk := self._heartbeat(self._handover))
-                written.heartbeat(len(chunk), is_progress=chunk is not frames.HEARTBEAT)
-            elif self._handover.must_read:
-                # After the heartbeat, which a log that does not answer must not keep back.
-                async for chunk in self._backlog(self._handover):
-                    self._wrote_at = self._loop.time()
-                    yield chunk
-            else:
-                await self._woken()
-        yield (chunk := frames.closing(self._closing, self._edge.reconnect_delay_ms(self._closing)))
-        written.others(1, len(chunk))
+    def opened(self, wake: Callable[[], None]) -> None:
+        """The response has begun."""
+        if not self._has_ended:
+            self._wake = wake
+            self._beat_after(self._heartbeat_s * random.uniform(0.5, 1))
+
+    def take(self, max_bytes: int) -> Sequence[Piece]:
+        """What is due, up to about `max_bytes`."""
+        if self._said_all or self._has_ended or self._handover is None:
+            return ()
+        if self._greeting is not None:
+            due, self._greeting = self._own(self._greeting), None
+        elif self._closing is not None:
+            self._said_all = True
+            due = self._own(frames.closing(self._closing, self._edge.reconnect_delay_ms(self._closing)))
+        else:
+            due = self._live(self._handover, max_bytes) or self._replay(self._handover, max_bytes) or self._notice()
+        if due:
+            self._wrote_at = self._loop.time()
+        return due
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the closing frame was taken, or the connection has ended without one."""
+        return self._said_all or self._has_ended
 
     def end(self) -> None:
         """Gives back all that the connection holds; safe to call twice."""
         self._has_ended = True
         if self._beat_timer is not None:
             self._beat_timer.cancel()
-        self._expiry_timer.cancel()
-        self._notice_timer.cancel()
+        self._session_timer.cancel()
+        if self._backlog is not None:
+            self._backlog.stop()
         self._edge.forget(self)
+        self._wake = _nobody_writes_yet
 
     @property
     def has_begun(self) -> bool:
@@ -213,102 +206,92 @@ class Connection:
             return False
         return self._selection.types is None or self._selection.types.wants(entry.type)
 
-    def _heartbeat(self, handover: Handover) -> bytes:
+    def _as_asked(self, frame: EventFrame) -> EventFrame:
+        return frame.unnamed if self._selection.unnamed else frame
+
+    def _live(self, handover: Handover[EventFrame], max_bytes: int) -> Sequence[Piece]:
+        if due := handover.take(max_bytes):
+            written.live(due)
+        return due
+
+    def _replay(self, handover: Handover[EventFrame], max_bytes: int) -> Sequence[Piece]:
+        """What the log has for a stream that is behind."""
+        if self._backlog is None:
+            if not handover.must_read:
+                return ()
+            self._backlog = Backlog(self.id, handover, self._read, self._replayed, self._woken)
+        due = self._backlog.take(max_bytes)
+        written.replayed(due)
+        if self._backlog.is_over:
+            self._backlog = None
+        return due or self._live(handover, max_bytes)
+
+    async def _read(self, after: int) -> Page:
+        return await self._edge.read(after, self.tags)
+
+    def _replayed(self, entry: Entry) -> EventFrame | None:
+        if self._closing is not None or not self._shows(entry):
+            return None
+        if tracing.is_traced(entry.traceparent):
+            written.traced(entry, self.id, replayed=True)
+        return self._as_asked(self._edge.encode(entry))
+
+    def _woken(self) -> None:
+        self._wake()
+
+    def _notice(self) -> Sequence[Piece]:
+        """What a stream says of itself."""
+        if self._expiry_due:
+            self._expiry_due = False
+            return self._own(frames.session_expiring(int(self.session.seconds_left())))
+        if self._beat_due and self._handover is not None:
+            self._beat_due = False
+            return (self._heartbeat(self._handover),)
+        return ()
+
+    def _heartbeat(self, handover: Handover[EventFrame]) -> Piece:
         """A comment, or where the log went on with what concerned others, the cursor's new place."""
-        position = handover.progress
-        if position <= self._announced:
-            return frames.HEARTBEAT
-        self._announced = position
-        return frames.progress(self._edge.cursor(position))
+        position, beat = handover.progress, frames.HEARTBEAT
+        if position > self._announced:
+            self._announced = position
+            beat = Piece(frames.progress(self._edge.cursor(position)))
+        written.heartbeat(len(beat), is_progress=beat is not frames.HEARTBEAT)
+        return beat
 
-    async def _backlog(self, handover: Handover) -> AsyncIterator[bytes]:
-        """One page of the log as chunks."""
-        after = handover.begin_read()
-        try:
-            page = await self._edge.read(after, self.tags)
-        except LogUnavailable as trouble:
-            log.info("backlog waits: %s", trouble, extra={"connection": self.id})
-            await self._woken(at_most_s=READ_AGAIN_S * random.uniform(0.5, 1.5))
-            return
-        if self._closing is not None:
-            return
-        due: list[tuple[Entry, bytes]] = []
-        size = 0
-        for entry in page.entries:
-            if not self._shows(entry):
-                continue
-            if tracing.is_traced(entry.traceparent):
-                self._trace(entry, replayed=True)
-            frame = self._edge.encode(entry)
-            due.append((entry, frames.unnamed(frame) if self._selection.unnamed else frame))
-            size += len(due[-1][1])
-            if size >= WRITE_BYTES:
-                yield b"".join(frame for _, frame in due)
-                written.replayed([entry for entry, _ in due], size)
-                due, size = [], 0
-        if due:
-            yield b"".join(frame for _, frame in due)
-            written.replayed([entry for entry, _ in due], size)
-        handover.end_read(page.through, at_head=page.at_head)
+    def _own(self, text: bytes) -> Sequence[Piece]:
+        """Frames of the stream itself."""
+        written.others(text.count(b"\n\n"), len(text))
+        return (Piece(text),)
 
-    async def _woken(self, at_most_s: float | None = None) -> None:
-        self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(at_most_s, self._wake) if at_most_s is not None else None
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    # Timers.
 
     def _announce_expiry(self) -> None:
         self._expiry_due = True
+        self._session_timer = self._after(self.session.seconds_left(), self._expire)
         self._wake()
 
+    def _expire(self) -> None:
+        self.close(CloseReason.SESSION_EXPIRED)
+
     def _beat(self) -> None:
-        now = self._loop.time()
-        if now - self._wrote_at >= self._heartbeat_s:
-            self._beat_due = True
-            self._wrote_at = now
+        quiet_s = self._loop.time() - self._wrote_at
+        if quiet_s >= self._heartbeat_s:
+            self._beat_due, quiet_s = True, 0.0
             self._wake()
-        self._beat_after(self._wrote_at + self._heartbeat_s - now)
+        self._beat_after(self._heartbeat_s - quiet_s)
 
     def _beat_after(self, seconds: float) -> None:
         if self._beat_timer is not None:
             self._beat_timer.cancel()
-        self._beat_timer = self._loop.call_later(seconds, self._beat)
+        self._beat_timer = self._after(seconds, self._beat)
 
-    def _trace(self, entry: Entry, *, replayed: bool) -> None:
-        assert entry.traceparent is not None
-        attributes = tracing.about(entry.source, entry.id, entry.type) | {
-            "messaging.operation.type": "process",
-            tracing.POSITION: entry.position,
-            "carillon.replayed": replayed,
-            "carillon.connection": self.id,
-        }
-        now_ns = time.time_ns()
-        tracing.record("process user.{id}", SpanKind.CONSUMER, entry.traceparent, attributes, now_ns, now_ns)
+    def _after(self, seconds: float, do: Callable[[], None]) -> asyncio.TimerHandle:
+        # In a context of its own: that of the request would keep all of the request for as long.
+        return self._loop.call_later(seconds, do, context=contextvars.Context())
 
 
-class EventStreamBody(ResponseBody):
-    """A connection as the body of a Quart response: however the response ends, the connection does."""
-
-    def __init__(self, connection: Connection, coding: str | None = None) -> None:
-        self._connection = connection
-        stream = connection.stream()
-        self._stream = stream if coding is None else compressed(stream, coding)
-
-    async def __aenter__(self) -> AsyncIterator[bytes]:
-        return self._stream
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self._connection.end()
+def _nobody_writes_yet() -> None:
+    """Whoever begins to write takes what is due then."""
 
 
 def new_connection_id() -> str:

@@ -9,11 +9,10 @@ from collections import Counter, OrderedDict
 from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
-from services.edge import frames
 from services.edge.connection import Connection
 from services.edge.control import Revocations, control_tag
 from services.edge.fanout import Fanout
-from services.edge.frames import CloseReason, ResetReason
+from services.edge.frames import CloseReason, EventFrame, ResetReason
 from services.edge.handover import start_after
 from services.edge.limits import Rate, TooMany
 from services.edge.presence import Presence
@@ -225,9 +224,9 @@ class Edge:
         self._learn(page.head.log_id)
         return page
 
-    def encode(self, entry: Entry) -> bytes:
+    def encode(self, entry: Entry) -> EventFrame:
         """The entry's frame."""
-        return frames.frame(entry.type, entry.event, self.cursor(entry.position))
+        return EventFrame.of(entry, self.cursor(entry.position))
 
     def cursor(self, position: int) -> str:
         """The cursor of a position in the log as this edge knows it."""

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
+from services.edge.frames import EventFrame
 from shared.model.entry import Entry
 from shared.model.errors import BrokerUnavailable
 from shared.ports.broker import Broker, Feed
@@ -32,7 +33,7 @@ class Listener(Protocol):
 
     tags: frozenset[str]
 
-    def deliver(self, entry: Entry, frame: bytes) -> None:
+    def deliver(self, entry: Entry, frame: EventFrame) -> None:
         """Takes one live entry; must not block."""
 
     def progressed(self, position: int) -> None:
@@ -49,7 +50,7 @@ class Scope:
     """Connections that share a feed, and the bindings that they need together."""
 
     def __init__(
-        self, broker: Broker, encode: Callable[[Entry], bytes], spawn: Spawn, tell_lost: Callable[[str], None]
+        self, broker: Broker, encode: Callable[[Entry], EventFrame], spawn: Spawn, tell_lost: Callable[[str], None]
     ) -> None:
         self._broker, self._encode, self._spawn, self._tell_lost = broker, encode, spawn, tell_lost
         self._by_tag: dict[str, set[Listener]] = {}
@@ -184,7 +185,7 @@ class Scope:
             listener.progressed(position)
 
     def _on_entry(self, entry: Entry) -> None:
-        frame: bytes | None = None
+        frame: EventFrame | None = None
         for tag in entry.audience:
             listeners = self._by_tag.get(tag)
             if listeners:
@@ -202,10 +203,10 @@ class Spawn(Protocol):
 class Fanout:
     """All scopes of this process, by the key that the routing gives each connection."""
 
-    def __init__(self, broker: Broker, encode: Callable[[Entry], bytes], spawn: Spawn) -> None:
+    def __init__(self, broker: Broker, encode: Callable[[Entry], EventFrame], spawn: Spawn) -> None:
         self._broker, self._encode, self._spawn = broker, encode, spawn
         self._scopes: dict[str, Scope] = {}
-        self._shared: dict[int, bytes] = {}
+        self._shared: dict[int, EventFrame] = {}
         self._told_lost_at = -TELL_LOST_EVERY_S
 
     async def join(self, key: str, listener: Listener) -> None:
@@ -243,7 +244,7 @@ class Fanout:
         if scope.is_empty and self._scopes.get(key) is scope:
             del self._scopes[key]
 
-    def _frame_of(self, entry: Entry) -> bytes:
+    def _frame_of(self, entry: Entry) -> EventFrame:
         frame = self._shared.get(entry.position)
         if frame is None:
             if len(self._shared) >= SHARED_FRAMES:

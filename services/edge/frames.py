@@ -8,8 +8,13 @@ from __future__ import annotations
 import json
 import re
 from enum import Enum
+from functools import cached_property
+from typing import Self
 
-HEARTBEAT = b":\n\n"
+from shared.model.entry import Entry
+from shared.web.stream import Piece
+
+HEARTBEAT = Piece(b":\n\n")
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
@@ -37,6 +42,29 @@ class ResetReason(Enum):
     OTHER_LOG = "other-log"
     TRIMMED = "history-trimmed"
     AHEAD = "cursor-ahead"
+
+
+class EventFrame(Piece):
+    """The frame of an entry, the same for every connection that is sent it."""
+
+    appended_at: float
+    """When the entry came into the log; seconds since the epoch."""
+
+    @classmethod
+    def of(cls, entry: Entry, cursor: str) -> Self:
+        """As named event."""
+        return cls._of(frame(entry.type, entry.event, cursor), entry.appended_at.timestamp())
+
+    @cached_property
+    def unnamed(self) -> Self:
+        """For clients that listen to `message` only."""
+        return self._of(unnamed(self), self.appended_at)
+
+    @classmethod
+    def _of(cls, text: bytes, appended_at: float) -> Self:
+        made = cls(text)
+        made.appended_at = appended_at
+        return made
 
 
 def frame(event: str, data: bytes, cursor: str | None = None) -> bytes:

@@ -10,14 +10,14 @@ from typing import Any
 from quart import Blueprint, Response, jsonify, request
 
 from services.edge import control, openapi
-from services.edge.compression import negotiate
-from services.edge.connection import EventStreamBody
+from services.edge.compression import compressor, negotiate
 from services.edge.door import Doorkeeper, bearer_token, came_by_cookie, private
 from services.edge.edge import Edge
 from services.edge.guard import STREAM_PATH, guarded_blueprint
 from services.edge.selection import parse_selection
 from services.edge.sessions import NoSession, Session, SessionCookie
 from shared.model.errors import InvalidInput
+from shared.web.stream import stream_response
 
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -89,9 +89,7 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
         coding = negotiate(request.headers.get("Accept-Encoding", "")) if edge.settings.compression else None
         if coding is not None:
             headers |= {"Content-Encoding": coding, "Vary": "Accept-Encoding"}
-        response = Response(EventStreamBody(connection, coding), headers=headers)
-        # Quart would end every response after a minute.
-        response.timeout = None
+        response = stream_response(connection, headers, None if coding is None else compressor(coding))
         if came_by_cookie() and (renewed := cookie.renewed(session)):
             set_session(response, renewed, cookie)
         return response

@@ -15,16 +15,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import h11
-from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.config import Config
-from hypercorn.events import Event, Updated
 from quart import Quart
 
 from shared.model.errors import CarillonError, InvalidInput
 from shared.model.settings import Settings
+from shared.web import tcp_server
 from shared.web.repairs import repair_hypercorn
+from shared.web.tcp_server import Config
 
 # Hypercorn's 100 made 5,000 clients take 47 s to connect; this many, 5 s.
 BACKLOG = 4096
@@ -77,9 +75,18 @@ async def serve(
     if on_bound is not None:
         on_bound(bound_port)
     repair_hypercorn()
+    tcp_server.install()
+    # Hypercorn owns the descriptor from here on, and closes it.
+    config = _config(settings, listening.detach(), grace_s)
+
+    async def end_streams() -> None:
+        await stopping.wait()
+        await config.wires.end(grace_s)
+
     with _quiet_about_vanished_clients():
-        # Hypercorn owns the descriptor from here on, and closes it.
-        await hypercorn_serve(app, _config(settings, listening.detach(), grace_s), shutdown_trigger=stopping.wait)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(end_streams(), name="end streams")
+            tasks.create_task(hypercorn_serve(app, config, shutdown_trigger=stopping.wait), name="serve")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -129,33 +136,6 @@ def _config(settings: Settings, descriptor: int, grace_s: float) -> Config:
     config.errorlog = logging.getLogger("hypercorn.error")
     config.errorlog.setLevel(logging.WARNING)
     return config
-
-
-class _TCPServer(TCPServer):
-    """Hypercorn's, whose connections end with their client.
-
-    Its own keeps the socket of a client that closed between two requests, and three tasks, until
-    the keep-alive time is over: a producer that opens a connection for each of 300 requests a second
-    would hold 22,500 of them.
-    """
-
-    _client_is_gone = False
-
-    async def _read_data(self) -> None:
-        try:
-            await super()._read_data()
-        finally:
-            self._client_is_gone = True
-            await self.idle_task.stop()
-
-    async def protocol_send(self, event: Event) -> None:
-        # A response that ends as its client goes would have its connection wait for the next request.
-        if not (self._client_is_gone and isinstance(event, Updated)):
-            await super().protocol_send(event)
-
-
-# `worker_serve` looks the name up here for each connection.
-hypercorn_run.TCPServer = _TCPServer  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager

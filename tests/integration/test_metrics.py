@@ -29,6 +29,7 @@ from shared.embedded import SqliteBroker
 from shared.model.errors import NotReady
 from shared.telemetry import metrics
 from shared.web.app import make_app
+from shared.web.stream import asgi_body
 from tests.eventually import eventually
 from tests.harness.moved import counters, gauge, moved, since
 from tests.harness.own_edge import OwnEdge, own_edge
@@ -74,7 +75,7 @@ class Reader:
     """A client of one connection, straight at its stream."""
 
     def __init__(self, connection: Connection) -> None:
-        self.connection, self._stream = connection, connection.stream()
+        self.connection, self._stream = connection, asgi_body(connection)
         self._reading = asyncio.create_task(self._read())
         self.received = b""
 

@@ -25,6 +25,7 @@ from services.persister.service import persist
 from shared.model.entry import Entry
 from shared.model.settings import Settings
 from shared.web.app import make_app
+from shared.web.stream import asgi_body
 from shared.wiring import Backends, open_backends
 from tests.eventually import answered, eventually
 from tests.harness.spans import recorded_spans
@@ -76,7 +77,7 @@ async def test_one_trace_from_the_request_to_the_frame(settings: Settings, expor
     async with running(settings) as (backends, client, edge):
         session = Session("alice", "sid", (), time.time(), int(time.time()) + 3600, int(time.time()) + 3600)
         connection = await edge.connect(session, Selection(), "127.0.0.1")
-        stream = connection.stream()
+        stream = asgi_body(connection)
         await anext(stream)
         event = {"specversion": "1.0", "id": "1", "source": "/t", "type": "a.b", "audience": "user:alice", "data": 1}
         headers = {

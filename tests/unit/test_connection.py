@@ -19,6 +19,7 @@ from shared.model.entry import Entry, Head, Page
 from shared.model.errors import LogUnavailable
 from shared.model.event import Event
 from shared.model.settings import Settings
+from shared.web.stream import asgi_body
 from tests.eventually import eventually
 
 # A day: the suite collects its tests minutes before it runs them.
@@ -43,8 +44,8 @@ class LogOfOne:
     def cursor(self, position: int) -> str:
         return str(Cursor("log1", position))
 
-    def encode(self, entry: Entry) -> bytes:
-        return frames.frame(entry.type, entry.event, self.cursor(entry.position))
+    def encode(self, entry: Entry) -> frames.EventFrame:
+        return frames.EventFrame.of(entry, self.cursor(entry.position))
 
     async def read(self, after: int, tags: Any) -> Page:
         head = Head("log1", 1)
@@ -71,12 +72,12 @@ async def test_what_comes_before_the_start_is_known_is_read_from_the_log(what: s
     connection = Connection(cast("Edge", LogOfOne()), SESSION, Selection(), "")
     connection.bound()
     if what == "an entry":
-        connection.deliver(entry_at(1), b"")
+        connection.deliver(entry_at(1), frames.EventFrame.of(entry_at(1), "log1.1"))
     else:
         connection.interrupted()
         connection.bound()
     connection.begin(0, None, head=0)
-    stream = connection.stream()
+    stream = asgi_body(connection)
     greeting, first = await anext(stream), await anext(stream)
     connection.end()
     await cast("Any", stream).aclose()
@@ -97,7 +98,7 @@ async def test_opening_may_take_longer_than_a_heartbeat() -> None:
     connection.bound()
     connection.begin(1, None, head=1)
     await asyncio.sleep(0.05)
-    stream = connection.stream()
+    stream = asgi_body(connection)
     async with asyncio.timeout(5):
         assert b"event: connected" in await anext(stream)
         assert await anext(stream) == frames.HEARTBEAT
@@ -112,14 +113,14 @@ async def test_a_stream_that_nobody_began_to_read_gives_everything_back(monkeypa
     connection = Connection(cast("Edge", edge), SESSION, Selection(), "")
     connection.begin(1, None, head=1)
     await eventually(lambda: edge.forgotten)
-    assert [chunk async for chunk in connection.stream()] == []
+    assert [chunk async for chunk in asgi_body(connection)] == []
 
 
 async def test_a_stream_that_is_behind_beats_while_the_log_is_away() -> None:
     edge = LogAway()
     connection = Connection(cast("Edge", edge), SESSION, Selection(heartbeat_s=0.01), "")
     connection.begin(0, None, head=1)
-    stream = connection.stream()
+    stream = asgi_body(connection)
     async with asyncio.timeout(10):
         await anext(stream)
         assert [await anext(stream), await anext(stream)] == [frames.HEARTBEAT] * 2

@@ -83,7 +83,7 @@ class Client:
     started_after: int
     received: list[int] = field(default_factory=list)
     cursor: int = 0
-    handover: Handover | None = None
+    handover: Handover[bytes] | None = None
     is_bound: bool = False
     page: Page | None = None
 
@@ -252,7 +252,7 @@ class Pipeline(RuleBasedStateMachine):
     def send_live(self, which: int) -> None:
         client = self.clients[which]
         if client.handover is not None and client.page is None:
-            self._receive(client, [int(word) for word in client.handover.take(6).split()])
+            self._receive(client, [int(frame) for frame in client.handover.take(6)])
 
     @rule()
     def tell_progress(self) -> None:
