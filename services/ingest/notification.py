@@ -24,7 +24,17 @@ LEVELS: tuple[Level, ...] = ("info", "success", "warning", "error")
 # Paragraphs are lawful in a body, and nothing else that a terminal or a page would obey.
 _NO_BODY = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 # A browser takes `//host` and `/\host` for another site, and `javascript:` for a program.
-LINK = re.compile(r"(?:https?://[^\s\x00-\x1f\x7f\\/]|/(?![/\\]))[^\s\x00-\x1f\x7f\\]*")
+_LINK = re.compile(r"(?:https?://[^\s\x00-\x1f\x7f\\/]|/(?![/\\]))[^\s\x00-\x1f\x7f\\]*")
+
+
+def is_link(value: str) -> bool:
+    """Whether a page may show it as one."""
+    return _LINK.fullmatch(value) is not None
+
+
+def without_controls(value: str) -> str:
+    """The text without what a terminal or a page would obey."""
+    return _NO_BODY.sub("", value)
 
 
 def _check_body(value: str) -> str:
@@ -36,7 +46,7 @@ def _check_body(value: str) -> str:
 
 
 def _check_link(value: str) -> str:
-    if not LINK.fullmatch(value):
+    if not is_link(value):
         raise rule(f"{value[:80]!r} is no link", "use https://…, http://… or a path that begins with one /")
     return value
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from quart import Blueprint
 
 from services.ingest import plain, routes
+from services.ingest.catalogue import routes as catalogue_pages
+from services.ingest.catalogue.loading import load as load_catalogue
 from services.ingest.producers import PRODUCERS_SETTING, Producers
 from services.ingest.publisher import Publisher
 from services.ingest.reception import Reception
@@ -57,8 +59,9 @@ async def open_ingest(
     """
     producers = producers or Producers.of(settings)
     publisher = Publisher(backends.broker, backends.event_log, settings.max_event_bytes)
+    catalogue = load_catalogue(settings.catalogue)
     async with open_rules(settings.rules) as rules, open_sources(settings.webhooks_file) as sources:
-        reception = Reception(publisher, settings.backend_timeout_s, rules)
+        reception = Reception(publisher, settings.backend_timeout_s, rules, catalogue.check)
         answering = Answering(reception, lambda event: explain(rules.rules, event), settings.max_event_bytes)
         async with amqp.serving(backends.broker, answering):
             blueprints = (
@@ -66,6 +69,7 @@ async def open_ingest(
                 rpc.blueprint(answering, producers),
                 plain.blueprint(reception, producers),
                 webhooks.blueprint(reception, sources, settings.max_event_bytes),
+                catalogue_pages.blueprint(catalogue, f"{settings.namespace}.events"),
             )
             yield Doors(blueprints, {"rules": rules.probe, "webhooks": sources.probe})
 

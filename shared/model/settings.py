@@ -42,8 +42,9 @@ class Settings(BaseSettings):
     port: int | None = Field(None, ge=0, le=65_535)
     max_event_bytes: int = Field(256 * 1024, ge=1024, le=8 * 1024 * 1024)
 
-    # Rules: a file, a folder, or the name of a shipped set
+    # What events mean: a file, a folder or a shipped set of rules, and a folder of schemas
     rules: str | None = Field(None, min_length=1)
+    catalogue: Path | None = None
 
     # Webhooks, off without a file
     webhooks_file: Path | None = None

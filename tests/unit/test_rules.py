@@ -272,6 +272,8 @@ def test_nobody_to_notify_is_no_notification() -> None:
         ({"topic": "a b"}, {"topic": None}, "topic: 'topic:a b' is not a tag"),
         ({"number": None}, {"title": "order.sent"}, "title: it is null"),
         ({"text": None}, {"body": None}, "body: it is null"),
+        ({"text": "a\x1b[2J\x00b\nc"}, {"body": "a[2Jb\nc"}, None),
+        ({"number": "7\x1b\t8"}, {"title": "Order 7 8 is on its way"}, None),
         ({"text": "<b>&"}, {"body": "<b>&"}, None),
         ({"text": "x" * 9999}, {"body": "x" * (MAX_BODY_CHARS - 1) + "…"}, None),
         ({"number": "7" * 999}, {"title": f"Order {'7' * (MAX_TITLE_CHARS - 7)}…"}, None),

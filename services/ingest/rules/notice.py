@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.ingest.notification import LEVELS, LINK
+from services.ingest.notification import LEVELS, is_link, without_controls
 from services.ingest.rules.rule import Notice
 from services.ingest.rules.scope import Scope
 from services.ingest.rules.steps import Steps, TooMuchWork
@@ -49,11 +49,12 @@ def _text(
     except Failed as failed:
         troubles.tell(f"{what}: {failed}")
         return None
+    text = without_controls(text)
     return f"{text[:-1]}…" if is_cut else text.strip()
 
 
 def _link(text: str | None, troubles: Troubles) -> str | None:
-    if text and not LINK.fullmatch(text):
+    if text and not is_link(text):
         troubles.tell(f"link: {text[:60]!r} is no http(s) address or path")
         return None
     return text

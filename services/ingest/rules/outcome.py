@@ -19,7 +19,6 @@ from shared.model.event import Event
 from shared.model.tags import is_internal
 
 SOURCE = "/carillon/rules/"
-OWN_AUDIENCE = "the event's own audience"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +58,15 @@ def outcome(rule: Rule, event: Event, scope: Scope, steps: Steps) -> Outcome:
 def _applied(rule: Rule, event: Event, scope: Scope, steps: Steps, troubles: Troubles) -> Outcome:
     grants = granted(rule.audience, rule.exceptions, scope, steps, troubles)
     tags = tuple(grant.tag for grant in grants) if rule.audience else _own_tags(event)
-    notification = None
+    told = None
     if rule.notice is not None and tags:
-        notification = _notification(rule, event, tags, said(rule.notice, scope, steps, troubles))
-    return _matched(rule, grants, notification, troubles)
+        told = _notification(rule, event, tags, said(rule.notice, scope, steps, troubles))
+    return _matched(rule, grants, told, troubles)
 
 
-def _matched(rule: Rule, grants: tuple[Granted, ...], notification: Event | None, troubles: Troubles) -> Outcome:
+def _matched(rule: Rule, grants: tuple[Granted, ...], told: Event | None, troubles: Troubles) -> Outcome:
     why = "its match fits" if rule.when is None else "its match fits, and when is true"
-    told, notes = tuple(troubles.told), tuple(troubles.notes)
-    return Outcome(rule, True, why, grants, notification, told, notes, troubles.refused_tags)
+    return Outcome(rule, True, why, grants, told, tuple(troubles.told), tuple(troubles.notes), troubles.refused_tags)
 
 
 def _own_tags(event: Event) -> tuple[str, ...]:

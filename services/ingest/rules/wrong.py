@@ -1,4 +1,4 @@
-"""How rules are wrong: as they are written, told with file and line, or for one event, told in its outcome."""
+"""How expressions and templates are wrong: as they are written, or for one event."""
 
 from __future__ import annotations
 

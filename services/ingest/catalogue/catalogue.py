@@ -1,0 +1,59 @@
+"""All types that are known here, and what becomes of events that are not as their type says."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+
+from services.ingest.catalogue.event_type import Breach, EventType, Schema
+from shared.model.errors import InvalidEvent
+from shared.model.event import Event
+
+# A producer that sends what its type does not say does so each time.
+WARN_EVERY_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+def _order(each: EventType) -> tuple[bool, bool, str]:
+    """Those of the platform first, those that only edges make last."""
+    return each.is_ours, each.name.startswith("carillon."), each.name
+
+
+class Catalogue:
+    """Types by name. An event of a type that is not in it is never refused for that."""
+
+    def __init__(self, types: Iterable[EventType] = (), definitions: Mapping[str, Schema] | None = None) -> None:
+        self.types = {each.name: each for each in sorted(types, key=_order)}
+        self.definitions = dict(definitions or {})
+        """What schemas refer to, by its path: `carillon/steps.json`."""
+        self._warned: dict[str, tuple[float, int]] = {}
+
+    def check(self, event: Event) -> None:
+        """Raises `InvalidEvent` where the data breaks a schema that is enforced; logs it where that is to be warned of.
+
+        Quick: some microseconds for an event of some KiB.
+        """
+        event_type = self.types.get(event.type)
+        if event_type is None or event_type.validation == "off":
+            return
+        if (breach := event_type.breach(event)) is None:
+            return
+        if event_type.validation == "enforce":
+            fix = f"send what the catalogue says of {event.type}: /catalogue/{event.type}.json"
+            raise InvalidEvent(breach.field, breach.problem, fix)
+        self._warn(event, breach)
+
+    def _warn(self, event: Event, breach: Breach) -> None:
+        """One line for each type and minute. The types are those of the catalogue, so this does not grow."""
+        now = time.monotonic()
+        warned_at, unsaid = self._warned.get(event.type, (-WARN_EVERY_S, 0))
+        if now - warned_at < WARN_EVERY_S:
+            self._warned[event.type] = warned_at, unsaid + 1
+            return
+        self._warned[event.type] = now, 0
+        _log.warning(
+            "%s %s is not what the catalogue says of %s: %s: %s; %d more events since last told",
+            event.source, event.id, event.type, breach.field, breach.problem, unsaid,
+        )  # fmt: skip
