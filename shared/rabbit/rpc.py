@@ -117,10 +117,11 @@ class RpcServer:
         self._under_way: set[asyncio.Task[None]] = set()
         self._channel: Channel | None = None
         self._consumer = uuid4().hex
+        self._is_leaving = False
 
     async def run(self) -> None:
-        """Serves, and after each break again, until cancelled."""
-        while True:
+        """Serves, and after each break again, until it is left."""
+        while not self._is_leaving:
             try:
                 await self._consume()
             except BrokerUnavailable as failed:
@@ -129,6 +130,7 @@ class RpcServer:
 
     async def finish(self) -> None:
         """Takes no more, and returns when what is under way has been answered, or its time is over."""
+        self._is_leaving = True
         if self._channel is not None and not self._channel.is_closed:
             with contextlib.suppress(BrokerUnavailable), translated():
                 async with self._channel.answering(self._timeout_s):

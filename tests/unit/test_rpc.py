@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.ingest import reception
-from services.ingest.rpc import openrpc
+from services.ingest.rpc import amqp, openrpc
 from services.ingest.rpc.examples import EXAMPLES
 from services.ingest.rpc.methods import METHODS, PUBLISHING
+from shared.model.errors import BrokerUnavailable
 from tests.eventually import eventually
 from tests.harness.asgi import Answer
 from tests.harness.own_ingest import OTHER_KEY, OwnIngest, own_ingest
@@ -214,6 +215,27 @@ async def test_without_the_broker_a_lone_call_is_503_with_its_error(own: OwnInge
     own.switch.is_away = False
     await result(own, a_call("notify.user", NOTE))
     await own.entries(1)
+
+
+async def test_by_way_of_the_broker_calls_are_told_and_notifications_wait(
+    own: OwnIngest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amqp, "RETRY_S", 0.05)
+    own.switch.is_away = True
+    told = json.loads(await own.backends.broker.call(json.dumps(a_call("notify.user", NOTE)).encode(), 5))
+    assert told["error"]["code"] == -32001
+    for body in (a_notification("notify.user", NOTE), [a_notification("notify.user", NOTE)] * 2):
+        with pytest.raises(BrokerUnavailable):
+            await own.backends.broker.call(json.dumps(body).encode(), 0.2)
+    own.switch.is_away = False
+    entries = await own.entries(3)
+    assert {entry.source for entry in entries} == {"/producers/amqp"}
+
+
+async def test_whatever_comes_by_way_of_the_broker_is_answered(own: OwnIngest) -> None:
+    for body in (b"", b"\xff", b"[1]", b"x" * 2_000_000, json.dumps(a_call("nope")).encode()):
+        said = json.loads(await own.backends.broker.call(body, 5))
+        assert (said[0] if isinstance(said, list) else said)["error"]["code"] in (-32700, -32600, -32601)
 
 
 async def test_over_the_bound_of_places_calls_are_unavailable(
