@@ -14,6 +14,7 @@ from services.edge.control import Revocations, control_tag
 from services.edge.fanout import Fanout
 from services.edge.frames import CloseReason, EventFrame, ResetReason
 from services.edge.handover import start_after
+from services.edge.inbox import Inbox
 from services.edge.limits import Rate, TooMany
 from services.edge.presence import Presence
 from services.edge.selection import Selection
@@ -55,6 +56,7 @@ class Edge:
         self.settings = settings
         self._log, self._broker = backends.event_log, backends.broker
         self.store: SessionStore = backends.sessions
+        self.inbox = Inbox(backends.read_models, self.announce)
         self.presence = Presence(backends.sessions, backends.broker, tell=settings.presence)
         self._log_id = ""
         self._fanout = Fanout(backends.broker, self.encode, self._spawn)
@@ -204,13 +206,17 @@ class Edge:
             if page.at_head:
                 return page.head
 
-    async def announce(self, event: Event) -> None:
-        """Publishes a control event, and returns once the log has it. Raises `Unavailable`."""
+    async def head(self) -> Head:
+        """Where the log ends now. Raises `LogUnavailable`."""
+        return await self._log.head()
+
+    async def announce(self, event: Event) -> int:
+        """Publishes an event of ours, and returns its position once the log has it. Raises `Unavailable`."""
         await self._broker.publish(event)
         identity = (event.source, event.id)
         for _ in range(int(REVOKED_WITHIN_S / LOOK_EVERY_S)):
-            if identity in await self._log.positions([identity]):
-                return
+            if (position := (await self._log.positions([identity])).get(identity)) is not None:
+                return position
             await asyncio.sleep(LOOK_EVERY_S)
         # It is published, so it will come; the caller must not believe that it already has.
         raise LogUnavailable("the event was published, and is not in the log yet")

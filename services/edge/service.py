@@ -11,7 +11,7 @@ from functools import partial
 from pydantic import SecretStr
 from quart import Blueprint
 
-from services.edge import login, routes
+from services.edge import inbox_routes, login, routes
 from services.edge.door import Doorkeeper
 from services.edge.edge import Edge
 from services.edge.issuers import Issuer
@@ -44,7 +44,8 @@ def blueprints(edge: Edge, settings: Settings) -> list[Blueprint]:
         raise InvalidInput("CARILLON_JWT_SECRET", "it is not set, nor is an issuer", _SECRET_FIX)
     tickets = Tickets(edge.store, cookie, settings.ticket_ttl_s)
     operators = ApiKeys(settings.operators(), "CARILLON_OPERATOR_KEYS")
-    served = [routes.blueprint(edge, Doorkeeper(cookie, tickets, verifier.verify, operators))]
+    door = Doorkeeper(cookie, tickets, verifier.verify, operators)
+    served = [routes.blueprint(edge, door), inbox_routes.blueprint(edge, edge.inbox, door)]
     if issuer is not None:
         set_session = partial(routes.set_session, cookie=cookie)
         served.append(login.blueprint(login.Login(settings, issuer, cookie.open, set_session)))

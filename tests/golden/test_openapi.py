@@ -43,7 +43,11 @@ def documented() -> set[tuple[str, str]]:
 def served_routes(own: OwnEdge) -> set[tuple[str, str]]:
     """(method, path) of every route of the app."""
     rules = own.app.url_map.iter_rules()
-    return {(method, rule.rule) for rule in rules for method in (rule.methods or set()) - UNDOCUMENTED}
+    return {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in rules
+        for method in (rule.methods or set()) - UNDOCUMENTED
+    }
 
 
 def test_it_has_every_parameter_of_a_stream_and_no_other() -> None:
