@@ -14,8 +14,8 @@ from services.edge.openapi_parts import (
     query,
     ref,
 )
-from shared.folds.inbox import LEVELS
 from shared.folds.inbox_reading import MAX_COUNTED
+from shared.model.notification import LEVELS
 
 _CURSOR: Json = {"type": "string", "pattern": r"^[0-9a-z]{1,32}\.(0|[1-9][0-9]{0,18})$"}
 _MAYBE_TEXT: Json = {"type": ["string", "null"]}

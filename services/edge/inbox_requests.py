@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.edge.control import SOURCE
-from shared.folds.inbox import LEVELS, MARKED, SUBSCRIPTION
+from shared.folds.inbox import MARKED, SUBSCRIPTION
 from shared.folds.inbox_reading import Wanted
 from shared.folds.moments import parsed, shown
 from shared.folds.spans import Spans
@@ -17,6 +17,7 @@ from shared.model.cursor import Cursor
 from shared.model.entry import Head
 from shared.model.errors import InvalidInput
 from shared.model.event import Event
+from shared.model.notification import LEVELS
 from shared.model.read_model import MAX_INTEGER
 from shared.model.tags import checked_tag, inbox_tag
 

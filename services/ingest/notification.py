@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared.model.checks import rule, text
 from shared.model.errors import InvalidInput
 from shared.model.event import MAX_LONG_BYTES
+from shared.model.notification import Level, is_link
 from shared.model.tags import checked_tag
 
-TYPE = "notification.sent"
 # A line in a list.
 MAX_TITLE_BYTES = 500
 # A few screens; what is longer belongs behind the link.
 MAX_BODY_BYTES = 16 * 1024
 
-Level = Literal["info", "success", "warning", "error"]
-LEVELS: tuple[Level, ...] = ("info", "success", "warning", "error")
-
 # Paragraphs are lawful in a body, and nothing else that a terminal or a page would obey.
 _NO_BODY = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-# A browser takes `//host` and `/\host` for another site, and `javascript:` for a program.
-_LINK = re.compile(r"(?:https?://[^\s\x00-\x1f\x7f\\/]|/(?![/\\]))[^\s\x00-\x1f\x7f\\]*")
-
-
-def is_link(value: str) -> bool:
-    """Whether a page may show it as one."""
-    return _LINK.fullmatch(value) is not None
 
 
 def without_controls(value: str) -> str:

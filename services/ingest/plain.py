@@ -10,16 +10,16 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 from quart import Blueprint, Response, jsonify, request
 
-from services.ingest import notification
 from services.ingest.doors import producer_of_request, server_span
 from services.ingest.http_binding import MediaType
 from services.ingest.idempotency import HEADER, key_of_header, left_out
-from services.ingest.notification import Notification
+from services.ingest.notification import MAX_TITLE_BYTES, Notification
 from services.ingest.producers import Producers
 from services.ingest.reception import Reception
 from shared.model.checks import flaw_of
 from shared.model.errors import InvalidInput
 from shared.model.event import Event
+from shared.model.notification import TYPE as NOTIFICATION
 from shared.model.producer import Producer
 from shared.model.tags import CONTROL, EVERYONE, INBOX, KINDS, audience_text, checked_tag, parse_audience
 from shared.web.app import limited_body
@@ -68,7 +68,7 @@ def event_of(target: str, said: Mapping[str, str], body: bytes, producer: Produc
     content = ({"topic": name} if kind == "topic" else {}) | _words(said, _text(body))
     content |= {name: said[name] for name in ("level", "link", "topic") if name in said}
     tags = (tag, *parse_audience(said.get("tags", "")))
-    made = {"type": notification.TYPE, "audience": audience_text(dict.fromkeys(tags)), "data": _checked(content)}
+    made = {"type": NOTIFICATION, "audience": audience_text(dict.fromkeys(tags)), "data": _checked(content)}
     return Event.from_attributes(left_out(producer, key) | made)
 
 
@@ -137,7 +137,7 @@ def _words(said: Mapping[str, str], text: str) -> dict[str, str]:
         raise InvalidInput("body", "there is no text, and no title", "send some text, such as -d 'Deploy finished'")
     line, _, rest = text.partition("\n")
     title = " ".join(line.split())
-    if len(title.encode()) > notification.MAX_TITLE_BYTES:
+    if len(title.encode()) > MAX_TITLE_BYTES:
         return {"title": f"{title[:LONG_TITLE_CHARS]}…", "body": text}
     return {"title": title} | ({"body": rest.strip()} if rest.strip() else {})
 

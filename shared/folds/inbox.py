@@ -17,20 +17,20 @@ from shared.folds.moments import moment_of
 from shared.folds.projection import Projection
 from shared.folds.spans import Spans, at_most, with_span, without_span
 from shared.model.entry import Entry
+from shared.model.notification import LEVELS, is_link
+from shared.model.notification import TYPE as NOTIFICATION
 from shared.model.read_model import Changes, Model, Reading, Row, Table, get
 from shared.model.tags import INBOX as INBOX_KIND
 
-NOTIFICATION = "notification.sent"
 MARKED = "carillon.inbox.marked"
 SUBSCRIPTION = "carillon.subscription.changed"
 EDGE_SOURCE = "/carillon/edge"
 
-LEVELS = ("info", "success", "warning", "error")
 MARKS = ("seen", "read", "unread", "archived", "unarchived")
 CHANGES = ("followed", "unfollowed", "muted", "unmuted")
 
 # What a list shows of a text; the event has all of it.
-MAX_TITLE_CHARS = 300
+MAX_TITLE_CHARS = 500
 MAX_BODY_CHARS = 4000
 MAX_LINK_CHARS = 2048
 # Runs of items that a user has left between others; with more, the oldest count as done with.
@@ -215,10 +215,8 @@ def _text(value: object, max_chars: int) -> str | None:
 
 def safe_link(value: object) -> str | None:
     """A link that a page may follow: a site by https or http, or a place on its own; never a script."""
-    if not isinstance(value, str) or len(value) > MAX_LINK_CHARS:
-        return None
-    is_own = value.startswith(("/", "#", "?")) and not value.startswith(("//", "/\\"))
-    return value if is_own or value.lower().startswith(("https://", "http://")) else None
+    is_safe = isinstance(value, str) and len(value) <= MAX_LINK_CHARS and is_link(value)
+    return str(value) if is_safe else None
 
 
 INBOX = Projection(MODEL, fold)

@@ -316,7 +316,7 @@ def test_hostile_fields_of_an_item_are_left_out() -> None:
     assert {name: item[name] for name in ("body", "link", "level", "topic", "about")} == {
         "body": None, "link": None, "level": "info", "topic": None, "about": None,
     }  # fmt: skip
-    assert len(item["title"]) == 300
+    assert len(item["title"]) == 500
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_marks_that_no_edge_made_change_nothing(data: Any, audience: str, source
 @pytest.mark.parametrize(
     ("link", "is_safe"),
     [
-        ("https://example.com/a?b#c", True), ("/orders/7", True), ("#top", True), ("?page=2", True), ("HTTP://x", True),
+        ("https://example.com/a?b#c", True), ("/orders/7", True), ("#top", False), ("http://x", True),
         ("javascript:alert(1)", False), ("//evil.example", False), ("/\\evil.example", False),
         (" https://x", False), ("", False), (7, False), ("https://" + "x" * 3000, False),
     ],

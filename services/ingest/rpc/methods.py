@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
-from services.ingest import notification
 from services.ingest.notification import Notification, Saying
 from services.ingest.rpc.params import Audience, Json, Line, Name, Params, Percent, Publishing, Reason, User
 from shared.model.checks import rule
 from shared.model.event import Long, Short
+from shared.model.notification import TYPE as NOTIFICATION
 from shared.model.tags import EVERYONE, MAX_AUDIENCE_TAGS, audience_text, user_tag
 
 METRICS_TAG = "topic:metrics"
@@ -34,10 +34,10 @@ class _Telling(Publishing):
 
 
 class _Notifying(Publishing, Notification):
-    type_of_event = notification.TYPE
+    type_of_event = NOTIFICATION
 
     def _to(self, audience: str) -> dict[str, Any]:
-        return {"type": notification.TYPE, "audience": audience, "data": self.content()}
+        return {"type": NOTIFICATION, "audience": audience, "data": self.content()}
 
 
 class NotifyUser(_Notifying):

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from services.ingest.notification import LEVELS
 from services.ingest.parts import Part, whole
 from services.ingest.rules import expression, templates
 from services.ingest.rules.expression import Expression
@@ -14,6 +13,7 @@ from services.ingest.rules.rule import Draft, Notice, Patterns, Recipients, Rule
 from services.ingest.rules.templates import Template
 from services.ingest.rules.wrong import Wrong
 from shared.model.errors import InvalidInput
+from shared.model.notification import LEVELS
 from shared.model.tags import EVERYONE, KINDS, checked_tag
 
 MAX_RULES_PER_FILE = 5000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.ingest.notification import LEVELS, is_link, without_controls
+from services.ingest.notification import without_controls
 from services.ingest.rules.rule import Notice
 from services.ingest.rules.scope import Scope
 from services.ingest.rules.steps import Steps, TooMuchWork
@@ -12,6 +12,7 @@ from services.ingest.rules.templates import Template
 from services.ingest.rules.troubles import Troubles
 from services.ingest.rules.wrong import Failed
 from shared.model.errors import InvalidInput
+from shared.model.notification import LEVELS, is_link
 from shared.model.tags import checked_tag
 
 # One line of an inbox, and what fits under it.

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.ingest import notification
 from services.ingest.rules.audience import Granted, granted
 from services.ingest.rules.notice import said
 from services.ingest.rules.rule import Rule
@@ -16,6 +15,7 @@ from services.ingest.rules.steps import BEGIN_STEPS, Steps, TooMuchWork
 from services.ingest.rules.troubles import Troubles
 from services.ingest.rules.wrong import Failed
 from shared.model.event import Event
+from shared.model.notification import TYPE as NOTIFICATION
 from shared.model.tags import is_internal
 
 SOURCE = "/carillon/rules/"
@@ -80,7 +80,7 @@ def _notification(rule: Rule, event: Event, tags: tuple[str, ...], says: Mapping
         "specversion": "1.0",
         "id": hashlib.sha256(f"{event.source}\0{event.id}".encode()).hexdigest()[:32],
         "source": f"{SOURCE}{rule.name}",
-        "type": notification.TYPE,
+        "type": NOTIFICATION,
         "time": event.time,
         "datacontenttype": "application/json",
         "audience": " ".join(tags),
