@@ -79,7 +79,7 @@ BAD_SOURCES: list[tuple[tuple[str, ...], int, str]] = [
     (("kind: github",), 3, "a has no secret"),
     (("kind: github", "secret: {env: NO_SUCH}"), 3, "the environment has no NO_SUCH"),
     (("kind: github", "secret: {env: EMPTY_SECRET}"), 3, "is empty"),
-    (("kind: github", "secret: {file: no-such}"), 3, "no-such: No such file"),
+    (("kind: github", "secret: {file: no-such}"), 3, "No such file"),
     (("kind: github", "secret: {file: .}"), 3, "Is a directory"),
     (("kind: github", "secret: {file: long}"), 3, "is over 4096 bytes"),
     (("kind: github", "secret: {}"), 4, "a.secret: it names no one place"),
@@ -112,6 +112,9 @@ BAD_SOURCES: list[tuple[tuple[str, ...], int, str]] = [
     (("kind: hmac", SECRET, "id: digest"), 3, "a has no header"),
     (HMAC, 3, "nothing tells a repeated request"),
     ((*HMAC, "id: digest", "key: hex"), 3, "not hex"),
+    (("kind: hmac", "secret: {file: blank}", "header: X", "id: digest", "key: hex"), 3, "not hex"),
+    (("kind: hmac", "secret: {file: padding}", "header: X", "id: digest", "key: base64"), 3, "not base64"),
+    (("kind: github", 'secret: {file: "a\\0b"}'), 3, "null byte"),
     ((*HMAC, "id: digest", "algorithm: md5"), 7, "a.algorithm"),
     ((*HMAC, "id: digest", "signed: a"), 7, "a.signed: it does not hold {body}"),
     ((*HMAC, "id: digest", "signed: '{body}{body}'"), 7, "a.signed: it does not hold {body}"),
@@ -145,6 +148,8 @@ def test_a_bad_file_is_told_with_its_line_and_no_secret(tmp_path: Path, text: st
     (tmp_path / "private").write_text(
         "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
     )
+    (tmp_path / "blank").write_text("  ")
+    (tmp_path / "padding").write_text("====")
     (tmp_path / "public").write_text("whpk_aHVudGVyMg==")
     with pytest.raises(InvalidFile) as refused:
         loaded(tmp_path, text)

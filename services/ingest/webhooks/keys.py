@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -21,15 +21,12 @@ MAX_KEY_BYTES = 64
 def decoded_key(secret: bytes, encoding: KeyEncoding) -> bytes:
     """The key of a generic HMAC. Raises `NoSecret`."""
     try:
-        match encoding:
-            case "text":
-                return secret
-            case "hex":
-                return bytes.fromhex(secret.decode())
-            case "base64":
-                return _from_base64(secret)
+        key = _DECODERS[encoding](secret)
     except ValueError:
-        raise NoSecret(f"it is not {encoding}", "copy it whole, or say what it is: key: text, hex or base64") from None
+        key = b""
+    if not key:
+        raise NoSecret(f"it is not {encoding}", "copy it whole, or say what it is: key: text, hex or base64")
+    return key
 
 
 def shared_keys(secrets: Iterable[bytes]) -> tuple[bytes, ...]:
@@ -66,3 +63,10 @@ def _from_base64(text: bytes) -> bytes:
     """With or without its padding, which some senders leave out. Raises `ValueError`, as `binascii.Error` is one."""
     text = text.rstrip(b"=")
     return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+
+
+def _from_hex(text: bytes) -> bytes:
+    return bytes.fromhex(text.decode())
+
+
+_DECODERS: Mapping[KeyEncoding, Callable[[bytes], bytes]] = {"text": bytes, "hex": _from_hex, "base64": _from_base64}

@@ -77,8 +77,9 @@ def _of_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SECRET_BYTES + 1)
-    except OSError as refused:
-        raise NoSecret(f"{path}: {refused.strerror}", "name a file that ingest may read") from None
+    except (OSError, ValueError) as refused:
+        why = getattr(refused, "strerror", refused)
+        raise NoSecret(f"{str(path)[:200]!r}: {why}", "name a file that ingest may read") from None
     if len(content) > MAX_SECRET_BYTES:
         raise NoSecret(f"{path} is over {MAX_SECRET_BYTES} bytes", "name a file that holds the secret and nothing else")
     return content.removesuffix(b"\n").removesuffix(b"\r")
