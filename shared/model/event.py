@@ -33,9 +33,6 @@ NOT_SHOWN = {"audience", "tracestate", "baggage"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _EXTENSION = re.compile(r"[a-z0-9]{1,64}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-# What may be a number beyond float64: the decoder makes infinity of it, which JSON cannot say again.
-# Two patterns, because their alternation takes twice as long as both.
-_BIG_EXPONENT, _LONG_NUMBER = re.compile(rb"[eE]\+?0*[1-9][0-9]{2}"), re.compile(rb"[0-9]{300}")
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:(?:[0-5]\d|60)(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)",
 )
@@ -175,7 +172,9 @@ def decoded_json(body: bytes) -> Any:
         value = from_json(body, allow_inf_nan=False)
     except ValueError as refused:
         raise InvalidEvent("body", f"it is not JSON ({refused})", "send UTF-8 JSON as in RFC 8259") from None
-    if (_BIG_EXPONENT.search(body) or _LONG_NUMBER.search(body)) and not _is_finite(value):
+    # The decoder makes infinity of what float64 cannot hold, and JSON cannot say that again. To search the
+    # bytes for such numbers first takes three to five times as long as to look at the values.
+    if not _is_finite(value):
         raise InvalidEvent("body", "it holds a number beyond the range of float64", "send such a number as a string")
     return value
 
