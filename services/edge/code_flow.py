@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from services.edge.issuers import Issuer, Metadata
-from services.edge.keysets import ASK_TIMEOUT_S, IssuerUnavailable, client_options
 from services.edge.transactions import LoginRefused, Transaction
+from shared.identity.issuers import Issuer, Metadata
+from shared.identity.keysets import ASK_TIMEOUT_S, IssuerUnavailable, client_options
 from shared.model.errors import InvalidInput
 
 # Bounds what a flood of made-up answers does to the issuer; the others wait, within its time limit.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from quart import Response, request
 
 from services.edge.selection import TICKET
-from services.edge.tokens import InvalidToken
+from shared.identity.jwts import InvalidToken
 
 if TYPE_CHECKING:
     from services.edge.edge import Edge

@@ -11,7 +11,7 @@ from services.edge import origins
 from services.edge.grants import NotGranted
 from services.edge.limits import TooMany
 from services.edge.sessions import NoSession
-from services.edge.tokens import InvalidToken
+from shared.identity.jwts import InvalidToken
 from shared.model.errors import InvalidInput
 from shared.web.problem import Refusal, problem
 

@@ -9,9 +9,9 @@ import hmac
 import time
 from typing import Any
 
-from services.edge.issuers import Issuer
-from services.edge.jwts import LEEWAY_S, InvalidToken, SignedText, audiences, checked_times, seconds
-from services.edge.keysets import PUBLIC_KEY_ALGORITHMS
+from shared.identity.issuers import Issuer
+from shared.identity.jwts import LEEWAY_S, InvalidToken, SignedText, audiences, checked_times, seconds
+from shared.identity.keysets import PUBLIC_KEY_ALGORITHMS
 
 # It comes straight from the issuer, made for this login: an old one was made for another.
 MAX_AGE_S = 600.0

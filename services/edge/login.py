@@ -18,13 +18,14 @@ from urllib.parse import quote, urlsplit
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
 
+from services.edge.claims import checked_grants, checked_sub
 from services.edge.code_flow import CodeFlow, refused_by_issuer
 from services.edge.id_tokens import IdTokenVerifier
-from services.edge.issuers import Issuer
-from services.edge.jwts import InvalidToken, checked_grants, checked_sub
-from services.edge.keysets import IssuerUnavailable, checked_address, is_loopback
 from services.edge.sessions import Session
 from services.edge.transactions import COOKIE_PATH, LoginRefused, Transaction, Transactions
+from shared.identity.issuers import Issuer
+from shared.identity.jwts import InvalidToken
+from shared.identity.keysets import IssuerUnavailable, checked_address, is_loopback
 from shared.model.errors import CarillonError, InvalidInput
 from shared.model.settings import Settings
 from shared.web.problem import CONTENT_TYPE, problem, problem_of

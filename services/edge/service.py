@@ -14,10 +14,10 @@ from quart import Blueprint
 from services.edge import inbox_routes, login, routes
 from services.edge.door import Doorkeeper
 from services.edge.edge import Edge
-from services.edge.issuers import Issuer
 from services.edge.sessions import SessionCookie
 from services.edge.tickets import Tickets
 from services.edge.tokens import TokenVerifier
+from shared.identity.issuers import Issuer
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.telemetry.exporting import exporting

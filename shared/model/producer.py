@@ -11,6 +11,9 @@ from shared.model.patterns import WILDCARD, matcher
 
 ANYTHING = (WILDCARD,)
 
+PUBLISH_CLAIM = "carillon_publish"
+"""What a token must say to be a producer's, and what no user's token says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Producer:

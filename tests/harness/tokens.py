@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from services.edge.tokens import SHARED_KEY_ALGORITHM, Token, TokenVerifier
+from services.edge.tokens import Token, TokenVerifier
+from shared.identity.verifier import SHARED_KEY_ALGORITHM
 
 
 def verify_token(token: str, secret: str, issuer: str | None = None, audience: str | None = None) -> Token:

@@ -16,11 +16,12 @@ from joserfc.jwk import OctKey
 from pydantic import SecretStr
 from quart import Quart, Response
 
-from services.edge import code_flow, id_tokens, keysets
-from services.edge.issuers import Issuer
+from services.edge import code_flow, id_tokens
 from services.edge.login import Login, blueprint
 from services.edge.sessions import Session, SessionCookie
 from services.edge.transactions import MAX_OPEN_LOGINS
+from shared.identity import keysets
+from shared.identity.issuers import Issuer
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.web.app import make_app

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from services.edge import keysets
-from services.edge.issuers import BASIC, POST, Issuer, Metadata
-from services.edge.keysets import (
+from shared.identity import keysets
+from shared.identity.issuers import BASIC, POST, Issuer, Metadata
+from shared.identity.keysets import (
     ANSWER_MAX_BYTES,
     ASKED_AGAIN_AFTER_S,
     ASKED_EVERY_S,

@@ -17,9 +17,10 @@ from joserfc.jws import JWSRegistry
 from joserfc.registry import HeaderParameter
 from pydantic import SecretStr
 
-from services.edge.jwts import MAX_TAGS_BYTES, MAX_TOKEN_CHARS
-from services.edge.keysets import IssuerUnavailable, KeySet
-from services.edge.tokens import InvalidToken, TokenVerifier, sign_token
+from services.edge.claims import MAX_TAGS_BYTES
+from services.edge.tokens import TokenVerifier, sign_token
+from shared.identity.jwts import MAX_TOKEN_CHARS, InvalidToken
+from shared.identity.keysets import IssuerUnavailable, KeySet
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from tests.harness.issuer import KEYS, LocalIssuer, Spoiled, local_issuer, new_key

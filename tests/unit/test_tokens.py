@@ -11,7 +11,9 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from services.edge.tokens import MAX_TOKEN_TAGS, InvalidToken, sign_token
+from services.edge.claims import MAX_TOKEN_TAGS
+from services.edge.tokens import sign_token
+from shared.identity.jwts import InvalidToken
 from shared.model.errors import InvalidInput
 from tests.harness.tokens import verify_token
 

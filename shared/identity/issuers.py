@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.edge.keysets import Clock, IssuerUnavailable, KeySet, Published, checked_address, fetch_json, is_loopback
+from shared.identity.keysets import (
+    Clock,
+    IssuerUnavailable,
+    KeySet,
+    Published,
+    checked_address,
+    fetch_json,
+    is_loopback,
+)
 from shared.model.errors import InvalidInput
 
 WELL_KNOWN = "/.well-known/openid-configuration"
