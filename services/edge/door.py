@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quart import Response, request
 
+from services.edge import control
 from services.edge.selection import TICKET
+from services.edge.sessions import NoSession
 from shared.identity.jwts import InvalidToken
 
 if TYPE_CHECKING:
@@ -41,6 +44,32 @@ class Doorkeeper:
         if ticket := request.args.get(TICKET):
             return await self.tickets.redeem(ticket)
         return await self._bearer_or_cookie_session()
+
+    async def let_in(self, session: Session, response: Response, edge: Edge) -> Response:
+        """Gives the browser a new session, and ends the one that its cookie had, perhaps with other grants.
+
+        Raises `Unavailable` where nobody can be told of that end.
+        """
+        try:
+            former = self.cookie.read(request.cookies.get(self.cookie.name))
+        except NoSession:
+            former = None
+        if former is not None and former.sub == session.sub:
+            await edge.announce(control.revoked(former.sub, former.sid, time.time(), "replaced"))
+        return self.set_session(response, session)
+
+    def set_session(self, response: Response, session: Session) -> Response:
+        """Gives the browser the session's cookie."""
+        response.set_cookie(
+            self.cookie.name,
+            self.cookie.sign(session),
+            max_age=int(session.seconds_left()),
+            path="/",
+            secure=self.cookie.secure,
+            httponly=True,
+            samesite="Lax",
+        )
+        return response
 
     def operator(self) -> str:
         """The name of the operator whose key came with the request."""

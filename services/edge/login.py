@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -25,8 +25,8 @@ from services.edge.sessions import Session
 from services.edge.transactions import COOKIE_PATH, LoginRefused, Transaction, Transactions
 from shared.identity.issuers import Issuer
 from shared.identity.jwts import InvalidToken
-from shared.identity.keysets import IssuerUnavailable, checked_address, is_loopback
-from shared.model.errors import CarillonError, InvalidInput
+from shared.identity.keysets import checked_address, is_loopback
+from shared.model.errors import CarillonError, InvalidInput, Unavailable
 from shared.model.settings import Settings
 from shared.web.problem import CONTENT_TYPE, problem, problem_of
 
@@ -36,8 +36,8 @@ MAX_CODE_CHARS = 2048
 
 OpenSession = Callable[[str, tuple[str, ...], float], Session]
 """(user, granted tags, seconds since the epoch that no renewal goes beyond) -> the session."""
-SetSession = Callable[[Response, Session], object]
-"""Puts the session's cookie on the response."""
+LetIn = Callable[[Session, Response], Awaitable[object]]
+"""Puts the session's cookie on the response, in place of another. Raises `Unavailable`."""
 Value = TypeVar("Value")
 
 _log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Login:
     Raises `InvalidInput`, naming the setting, where one is missing or wrong.
     """
 
-    def __init__(self, settings: Settings, issuer: Issuer, open_session: OpenSession, set_session: SetSession) -> None:
+    def __init__(self, settings: Settings, issuer: Issuer, open_session: OpenSession, let_in: LetIn) -> None:
         client_id = _required("CARILLON_OIDC_CLIENT_ID", settings.oidc_client_id)
         secret = settings.oidc_client_secret
         if "openid" not in settings.oidc_scopes.split():
@@ -73,7 +73,7 @@ class Login:
         self._issuer, self._id_tokens = issuer, IdTokenVerifier(issuer, client_id)
         self._public_url = None if settings.public_url is None else _checked_origin(settings.public_url)
         self._tags_claim, self._session_max_s = settings.oidc_tags_claim, settings.session_max_s
-        self._open_session, self.set_session = open_session, set_session
+        self._open_session, self.let_in = open_session, let_in
         self.transactions = Transactions(_session_secrets(settings), secure=settings.cookie_secure)
 
     async def begin(self, return_to: str, own_origin: str) -> tuple[Transaction, str]:
@@ -142,7 +142,7 @@ def blueprint(login: Login) -> Blueprint:
         try:
             session = await login.finish(transaction, answer)
             response = _redirect(transaction.return_to)
-            login.set_session(response, session)
+            await login.let_in(session, response)
         except CarillonError as failed:
             response = _failure(failed, transaction.return_to)
         # Whatever came of it, it is over: the same answer is not taken again from this browser.
@@ -232,7 +232,7 @@ def _page(status: int, failed: CarillonError, return_to: str | None) -> Response
     again = LOGIN_PATH if return_to is None else f"{LOGIN_PATH}?return_to={quote(return_to, safe='')}"
     page = _PAGE.format(said=html.escape(said), again=html.escape(again))
     headers = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
-    if isinstance(failed, IssuerUnavailable):
+    if isinstance(failed, Unavailable):
         headers["Retry-After"] = problem_of(failed).headers["Retry-After"]
     return Response(page, status, headers, content_type="text/html; charset=utf-8")
 

@@ -10,21 +10,13 @@ from typing import Any
 from quart import Blueprint, Response, jsonify, request
 
 from services.edge import control, openapi
-from services.edge.compression import compressor, negotiate
 from services.edge.door import Doorkeeper, bearer_token, came_by_cookie, private
 from services.edge.edge import Edge
+from services.edge.event_stream import STREAM_HEADERS, event_stream, refuse_body
 from services.edge.guard import STREAM_PATH, guarded_blueprint
 from services.edge.selection import parse_selection
-from services.edge.sessions import NoSession, Session, SessionCookie
+from services.edge.sessions import NoSession, Session
 from shared.model.errors import InvalidInput
-from shared.web.stream import stream_response
-
-STREAM_HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-store, no-transform",
-    # nginx buffers responses unless the response itself asks it not to.
-    "X-Accel-Buffering": "no",
-}
 
 
 def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
@@ -36,23 +28,13 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
     async def open_session() -> Response:
         token = await door.verify(bearer_token())
         session = cookie.open(token.sub, token.tags, token.expires_at)
-        await _end_replaced(token.sub)
-        return set_session(private(jsonify(_about(session))), session, cookie)
-
-    async def _end_replaced(sub: str) -> None:
-        """Signing in again, perhaps with other grants, ends the session that the cookie had."""
-        try:
-            former = cookie.read(request.cookies.get(cookie.name))
-        except NoSession:
-            return
-        if former.sub == sub:
-            await edge.announce(control.revoked(sub, former.sid, time.time(), "replaced"))
+        return await door.let_in(session, private(jsonify(_about(session))), edge)
 
     @routes.get("/v1/session")
     async def show_session() -> Response:
         session = await door.cookie_session(edge)
         if renewed := cookie.renewed(session):
-            return set_session(private(jsonify(_about(renewed))), renewed, cookie)
+            return door.set_session(private(jsonify(_about(renewed))), renewed)
         return private(jsonify(_about(session)))
 
     @routes.delete("/v1/session")
@@ -78,20 +60,17 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
 
     @routes.get(STREAM_PATH)
     async def events() -> Response:
+        refuse_body()
         selection = parse_selection(request.args, request.headers.get("Last-Event-ID"))
         # Connecting checks that nobody ended it.
         session = await door.presented_session()
-        headers = dict(STREAM_HEADERS)
         if request.method == "HEAD":
             await edge.check(session)
-            return Response(headers=headers)
+            return Response(headers=STREAM_HEADERS)
         connection = await edge.connect(session, selection, _address())
-        coding = negotiate(request.headers.get("Accept-Encoding", "")) if edge.settings.compression else None
-        if coding is not None:
-            headers |= {"Content-Encoding": coding, "Vary": "Accept-Encoding"}
-        response = stream_response(connection, headers, None if coding is None else compressor(coding))
+        response = event_stream(connection, may_compress=edge.settings.compression)
         if came_by_cookie() and (renewed := cookie.renewed(session)):
-            set_session(response, renewed, cookie)
+            door.set_session(response, renewed)
         return response
 
     @routes.get("/v1/connections")
@@ -121,20 +100,6 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
         return jsonify(openapi.document())
 
     return routes
-
-
-def set_session(response: Response, session: Session, cookie: SessionCookie) -> Response:
-    """Gives the browser the session's cookie."""
-    response.set_cookie(
-        cookie.name,
-        cookie.sign(session),
-        max_age=int(session.seconds_left()),
-        path="/",
-        secure=cookie.secure,
-        httponly=True,
-        samesite="Lax",
-    )
-    return response
 
 
 def _address() -> str:

@@ -47,8 +47,8 @@ def blueprints(edge: Edge, settings: Settings) -> list[Blueprint]:
     door = Doorkeeper(cookie, tickets, verifier.verify, operators)
     served = [routes.blueprint(edge, door), inbox_routes.blueprint(edge, edge.inbox, door)]
     if issuer is not None:
-        set_session = partial(routes.set_session, cookie=cookie)
-        served.append(login.blueprint(login.Login(settings, issuer, cookie.open, set_session)))
+        let_in = partial(door.let_in, edge=edge)
+        served.append(login.blueprint(login.Login(settings, issuer, cookie.open, let_in)))
     return served
 
 

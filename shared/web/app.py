@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import cast
 
 from quart import Blueprint, Quart, Response, current_app, g, request
 from quart.json.provider import DefaultJSONProvider
+from quart.wrappers.request import Body as QuartBody
+from quart.wrappers.request import Request as QuartRequest
 from werkzeug.exceptions import HTTPException, RequestTimeout
 
 from shared.model.errors import Busy, EventTooLarge
@@ -39,6 +42,7 @@ def make_app(service: str, settings: Settings, *blueprints: Blueprint, probes: M
         probes: what `/readyz` asks, by the name it is reported under; each is given `backend_timeout_s`.
     """
     app = Quart(f"carillon.{service}", static_folder=None, template_folder=None)
+    app.request_class = Request
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, BODY_TIMEOUT=BODY_TIMEOUT_S)
     # `//v1//events` would be redirected, and senders of webhooks count a redirect as a failure.
     app.url_map.merge_slashes = False
@@ -54,6 +58,27 @@ def make_app(service: str, settings: Settings, *blueprints: Blueprint, probes: M
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     return app
+
+
+class Body(QuartBody):
+    """The body of one request, which its route may not want."""
+
+    _is_dropped = False
+
+    def drop(self) -> None:
+        """Keeps nothing of what has come, nor of what will."""
+        self._is_dropped = True
+        self.clear()
+
+    def append(self, data: bytes) -> None:
+        """Takes what has come."""
+        super().append(b"" if self._is_dropped else data)
+
+
+class Request(QuartRequest):
+    """A request whose body can be dropped."""
+
+    body_class = Body
 
 
 class Bodies:
@@ -74,6 +99,11 @@ class Bodies:
 
     def give_back(self, size_bytes: int) -> None:
         self._free_bytes += size_bytes
+
+
+def drop_body() -> None:
+    """Has nothing of the current request's body kept, however much of it comes."""
+    cast(Body, request.body).drop()
 
 
 async def limited_body(max_bytes: int) -> bytes:

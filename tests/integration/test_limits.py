@@ -198,6 +198,9 @@ STREAM = "GET /v1/events HTTP/1.1\r\nHost: x\r\n"
         ("GET /v1/events?types=%00%ff HTTP/1.1\r\nHost: x\r\n\r\n", {400, 401}),
         ("GET /v1/events HTTP/1.1\r\n\r\n", {400, 401}),
         (f"{STREAM}Host: y\r\n\r\n", {400}),
+        (f"{STREAM}Content-Length: 1\r\n\r\nx", {400}),
+        (f"{STREAM}Content-Length: 99999999999\r\n\r\n", {400}),
+        (f"{STREAM}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {400}),
         (f"{STREAM}X: \0\r\n\r\n", {400}),
         ("GET /v1/events HTTP/9.9\r\nHost: x\r\n\r\n", {400, 401, 505}),
         ("GE T /v1/events HTTP/1.1\r\nHost: x\r\n\r\n", {400}),
@@ -206,7 +209,7 @@ STREAM = "GET /v1/events HTTP/1.1\r\nHost: x\r\n"
         ("POST /v1/session HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", {400}),
         ("POST /v1/session HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", {400, 401}),
     ],
-    ids=range(20),
+    ids=range(23),
 )
 async def test_what_is_too_large_or_malformed_is_refused_and_disturbs_nobody(
     platform: FourServices, request_text: str, statuses: set[int]

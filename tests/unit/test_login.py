@@ -102,11 +102,11 @@ class Site:
 def a_site(settings: Settings) -> Site:
     cookie = SessionCookie([SECRET], 3600, secure=False)
 
-    def set_session(response: Response, session: Session) -> None:
+    async def let_in(session: Session, response: Response) -> None:
         response.set_cookie(cookie.name, cookie.sign(session), path="/", httponly=True)
 
     clock = Clock()
-    login = Login(settings, Issuer(str(settings.oidc_issuer), clock), cookie.open, set_session)
+    login = Login(settings, Issuer(str(settings.oidc_issuer), clock), cookie.open, let_in)
     return Site(make_app("test", settings, blueprint(login), probes={}), cookie, clock)
 
 

@@ -7,12 +7,12 @@ import logging
 from typing import Any
 
 import pytest
-from quart import Blueprint, Quart, abort
+from quart import Blueprint, Quart, abort, request
 
 from shared.model.errors import BrokerUnavailable, EventTooLarge, InvalidEvent, LogUnavailable
 from shared.model.settings import Settings
 from shared.web import app as app_module
-from shared.web.app import MAX_BODY_BYTES, limited_body, make_app
+from shared.web.app import MAX_BODY_BYTES, drop_body, limited_body, make_app
 from shared.web.problem import CONTENT_TYPE, Refusal
 from tests.eventually import eventually
 
@@ -134,6 +134,24 @@ async def test_a_body_without_length_is_cut_while_it_streams() -> None:
             await connection.send(b"xxxx")
         await connection.send_complete()
     assert (await connection.as_response()).status_code == 413
+
+
+async def test_a_body_that_nobody_wants_is_not_kept() -> None:
+    """Quart keeps 16 MiB of it for as long as the response lasts, and a stream lasts for hours."""
+    app, dropped = an_app(), asyncio.Event()
+
+    @app.post("/stream")
+    async def stream() -> bytes:
+        drop_body()
+        dropped.set()
+        return bytes(await request.get_data())
+
+    async with app.test_client().request("/stream", method="POST") as connection:
+        await connection.send(b"before, perhaps")
+        await dropped.wait()
+        await connection.send(b"after")
+        await connection.send_complete()
+    assert await (await connection.as_response()).get_data() == b""
 
 
 async def test_bodies_of_all_requests_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
