@@ -4,6 +4,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+CLIENT := services/edge/browser
+BUILT := $(CLIENT)/dist/carillon.js
+# With the folder, which changes where a file goes.
+CLIENT_SOURCES := $(wildcard $(CLIENT)/*.json $(CLIENT)/*.mjs $(CLIENT)/src $(CLIENT)/src/*)
 # A file's tests stay together, because they share servers and pages.
 SIDE_BY_SIDE := -n 2 --dist loadfile
 
@@ -13,10 +17,14 @@ help: ## list the targets
 
 .PHONY: run
 run: .stamps/run ## start the whole platform on http://127.0.0.1:8080 (options: ARGS="--port 9000 --memory")
+	@$(MAKE) --silent client || echo "going on without it: /client/carillon.js will say so, and all else works"
 	@exec $(BIN)/carillon dev $(ARGS)
 
+.PHONY: client
+client: $(BUILT) ## build the browser client (Node.js 20, or from PyPI), where its sources have changed
+
 .PHONY: setup
-setup: .stamps/test .stamps/servers ## install all that the tests and benchmarks need
+setup: .stamps/test .stamps/servers .stamps/client-tests ## install all that the tests and benchmarks need
 
 .PHONY: test
 test: setup ## every test, with real RabbitMQ, MongoDB and Chromium
@@ -27,7 +35,7 @@ test: setup ## every test, with real RabbitMQ, MongoDB and Chromium
 	$(BIN)/pytest $(ARGS)
 
 .PHONY: check
-check: .stamps/test ## format, lint, types, imports, unit tests: seconds
+check: .stamps/test .stamps/client-tests ## format, lint, types, imports, unit tests: seconds
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -45,7 +53,7 @@ bench: setup .stamps/bench ## benchmarks: a table and results/bench.json (option
 
 .PHONY: clean
 clean: ## remove what the targets above made, except the data in .carillon
-	rm -rf .venv .stamps build results *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .stamps build results $(CLIENT)/dist $(CLIENT)/node_modules $(CLIENT)/test/node_modules *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 .stamps/venv:
 	@echo "making the virtual environment in .venv"
@@ -70,4 +78,12 @@ clean: ## remove what the targets above made, except the data in .carillon
 
 .stamps/servers: infra/local/install.sh
 	@sh infra/local/install.sh
+	@touch $@
+
+$(BUILT): $(CLIENT_SOURCES) infra/client.py infra/node.py | .stamps/venv
+	@$(BIN)/python -m infra.client
+	@touch $@
+
+.stamps/client-tests: $(BUILT) $(CLIENT)/test/package.json
+	@$(BIN)/python -m infra.client --for-tests
 	@touch $@

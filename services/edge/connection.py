@@ -72,7 +72,13 @@ class Connection:
         self._handover = Handover(after, settings.buffer_max_frames, settings.buffer_max_bytes, behind=behind)
         self._handover.bound(self._is_bound)
         cursor = self._edge.cursor(after)
-        about: dict[str, object] = {"connection": self.id, "user": self.session.sub, "heartbeat_s": self._heartbeat_s}
+        # With the head the client knows when it has caught up; without a backlog it has already.
+        about: dict[str, object] = {
+            "connection": self.id,
+            "user": self.session.sub,
+            "heartbeat_s": self._heartbeat_s,
+            "head": self._edge.cursor(max(head, after)),
+        }
         greeting = frames.retry(settings.retry_ms) + frames.connected(cursor, about)
         if reset is not None:
             greeting += frames.reset(reset, cursor)
@@ -224,6 +230,8 @@ class Connection:
         written.replayed(due)
         if self._backlog.is_over:
             self._backlog = None
+            # Where its end concerned others, the client is told at once that it has caught up.
+            self._beat_due = handover.progress > self._announced
         return due or self._live(handover, max_bytes)
 
     async def _read(self, after: int) -> Page:
@@ -234,6 +242,7 @@ class Connection:
             return None
         if tracing.is_traced(entry.traceparent):
             written.traced(entry, self.id, replayed=True)
+        self._announced = entry.position
         return self._as_asked(self._edge.encode(entry))
 
     def _woken(self) -> None:

@@ -46,6 +46,7 @@ def document() -> Json:
             **inbox_openapi.paths(),
             "/v1/connections": {"get": _list_connections(), "delete": _disconnect()},
             "/v1/connections/counts": {"get": _count_connections()},
+            "/client/{name}": {"get": _client_module()},
             "/healthz": {"get": _healthz()},
             "/readyz": {"get": _readyz()},
             "/metrics": {"get": _metrics()},
@@ -165,6 +166,17 @@ def _count_connections() -> Json:
         {"200": json_answer("Counts", "Counts"), **problems(401, 403, 503)},
         security=[{"operator": []}],
     )
+
+
+def _client_module() -> Json:
+    module = {
+        "description": "The module, or its source map",
+        "headers": {"ETag": {"schema": TEXT}},
+        "content": {"text/javascript": {}, "application/json": {}},
+    }
+    name = {"name": "name", "in": "path", "required": True, "schema": TEXT, "description": "`carillon.js`"}
+    answers = {"200": module, "304": {"description": "As the browser has it"}, **problems(404, 503)}
+    return operation("clientModule", "The browser client, where it was built", answers, parameters=[name])
 
 
 def _healthz() -> Json:

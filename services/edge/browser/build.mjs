@@ -1,0 +1,33 @@
+// node build.mjs: dist/ with what the edge serves at /client/… and what the npm package holds.
+// node build.mjs --tests FOLDER: the tests, each as one file for Node.js.
+import { execFileSync } from "node:child_process";
+import { readdirSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
+import { build } from "esbuild";
+
+process.chdir(import.meta.dirname);
+
+const common = { bundle: true, format: "esm", target: "es2022", logLevel: "warning" };
+
+async function buildClient() {
+  rmSync("dist", { recursive: true, force: true });
+  await build({
+    ...common,
+    entryPoints: { carillon: "src/index.ts" },
+    outdir: "dist",
+    minify: true,
+    sourcemap: "linked",
+    legalComments: "none",
+  });
+  const tsc = join("node_modules", "typescript", "bin", "tsc");
+  execFileSync(process.execPath, [tsc, "-p", "tsconfig.build.json"], { stdio: "inherit" });
+}
+
+async function buildTests(outdir) {
+  const tests = readdirSync("test").filter((name) => name.endsWith(".ts"));
+  const entryPoints = Object.fromEntries(tests.map((name) => [basename(name, ".ts"), join("test", name)]));
+  await build({ ...common, entryPoints, outdir, platform: "node", sourcemap: "inline", outExtension: { ".js": ".mjs" } });
+}
+
+const [option, folder] = process.argv.slice(2);
+await (option === "--tests" ? buildTests(folder) : buildClient());

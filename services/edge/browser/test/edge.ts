@@ -1,0 +1,95 @@
+// A real HTTP server that answers as a test says, also as no edge ever should.
+
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { connect, type Client, type Options } from "../src/index.js";
+
+export type Respond = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** Answers the stream requests one after the other; the last answer is repeated. Who asks for the session is alice. */
+export async function withEdge(
+  answers: Respond[],
+  use: (edge: Edge) => Promise<void>,
+  session: Respond = json(200, { sub: "alice", expires_in: 3600 }),
+): Promise<void> {
+  const edge = new Edge(answers, session);
+  await edge.listen();
+  try {
+    await use(edge);
+  } finally {
+    edge.clients.forEach((client) => client.close());
+    await edge.close();
+  }
+}
+
+export class Edge {
+  readonly requests: IncomingMessage[] = [];
+  readonly clients: Client[] = [];
+  readonly #server = createServer((request, response) => this.#answer(request, response));
+  #streams = 0;
+
+  constructor(
+    private readonly answers: Respond[],
+    private readonly session: Respond,
+  ) {}
+
+  async listen(): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  connect(options: Options = {}): Client {
+    const { port } = this.#server.address() as AddressInfo;
+    const client = connect({ url: `http://127.0.0.1:${port}/`, share: false, ...options });
+    this.clients.push(client);
+    return client;
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    this.requests.push(request);
+    if (request.url!.startsWith("/v1/session")) return this.session(request, response);
+    this.answers[Math.min(this.#streams++, this.answers.length - 1)]!(request, response);
+  }
+}
+
+export const text =
+  (status: number, type: string, body: string, headers: Record<string, string> = {}): Respond =>
+  (_request, response) => {
+    response.writeHead(status, { "Content-Type": type, ...headers });
+    response.end(body);
+  };
+
+export const json = (status: number, body: unknown): Respond => text(status, "application/json", JSON.stringify(body));
+
+export const problem = (status: number, detail: string, headers: Record<string, string> = {}): Respond =>
+  text(status, "application/problem+json", JSON.stringify({ title: "No", status, detail }), headers);
+
+/** A stream of these frames, which is left open. */
+export const stream =
+  (...frames: string[]): Respond =>
+  (_request, response) => {
+    response.writeHead(200, { "Content-Type": "text/event-stream; charset=utf-8" });
+    response.write(frames.join(""));
+  };
+
+export function frame(name: string, data: unknown, cursor?: string): string {
+  const body = typeof data === "string" ? data : JSON.stringify(data);
+  return `${cursor === undefined ? "" : `id: ${cursor}\n`}event: ${name}\ndata: ${body}\n\n`;
+}
+
+export const connected = (position: number, user = "alice"): string =>
+  `retry: 20\n\n${frame("connected", { user, heartbeat_s: 15, head: `log.${position}` }, `log.${position}`)}`;
+
+export const event = (position: number, type: string, data: unknown = {}): string =>
+  frame(type, { specversion: "1.0", id: String(position), source: "/test", type, data }, `log.${position}`);
+
+/** Returns once it is so; fails after five seconds. */
+export async function until(isSo: () => unknown): Promise<void> {
+  for (const began = Date.now(); !isSo(); await new Promise((resolve) => setTimeout(resolve, 5))) {
+    if (Date.now() - began > 5_000) throw new Error(`never: ${isSo}`);
+  }
+}
