@@ -23,10 +23,14 @@ CHROMIUM_ARGUMENTS = (
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 
 
+def chromium() -> str:
+    """Where Debian's Chromium is."""
+    return shutil.which("chromium") or "/usr/bin/chromium"
+
+
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    binary = shutil.which("chromium") or "/usr/bin/chromium"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=binary, args=list(CHROMIUM_ARGUMENTS))
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=list(CHROMIUM_ARGUMENTS))
         yield browser
         await browser.close()
