@@ -231,7 +231,7 @@ class Connection:
         if self._backlog.is_over:
             self._backlog = None
             # Where its end concerned others, the client is told at once that it has caught up.
-            self._beat_due = handover.progress > self._announced
+            self._beat_due |= handover.progress > self._announced
         return due or self._live(handover, max_bytes)
 
     async def _read(self, after: int) -> Page:

@@ -20,7 +20,7 @@ def text_of(page: str) -> str:
 def all_pages() -> list[str]:
     """Every Markdown file of the project, by its path from the root."""
     found = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
-    return sorted(str(page.relative_to(ROOT)) for page in found)
+    return sorted(str(page.relative_to(ROOT)) for page in found if "node_modules" not in page.parts)
 
 
 def without_code(text: str) -> str:

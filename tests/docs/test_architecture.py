@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.docs.pages import ROOT, all_pages, section, text_of
 
 PAGE = "docs/architecture.md"
 CODE = ("services", "shared")
+SCRIPTS = "services/edge/browser/src"
 # Words of a protocol or a process, not how much or how long.
 NO_BOUNDS = re.compile(r"_.*|EXIT_.*|DEFAULT_.*|DEMO_.*|DUPLICATE_KEY")
 UNITS = {"KiB": 1024, "MiB": 1024**2}
@@ -56,6 +58,12 @@ def bounds_in(path: Path) -> Iterator[tuple[str, float]]:
                 yield name, found
 
 
+def bounds_in_script(path: Path) -> Iterator[tuple[str, float]]:
+    """The same of a TypeScript module."""
+    for name, product in re.findall(r"^(?:export )?const ([A-Z_]+) = ([\d_. *]+);$", path.read_text(), re.MULTILINE):
+        yield name, prod(map(float, product.split("*")))
+
+
 def bounds_of_the_code() -> dict[tuple[str, str], float]:
     files = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
     return {
@@ -63,6 +71,10 @@ def bounds_of_the_code() -> dict[tuple[str, str], float]:
         for path in files
         if "conformance" not in path.parts
         for name, value in bounds_in(path)
+    } | {
+        (str(path.relative_to(ROOT)), name): value
+        for path in (ROOT / SCRIPTS).glob("*.ts")
+        for name, value in bounds_in_script(path)
     }
 
 
