@@ -72,7 +72,7 @@ def find_node(tell: Tell) -> Node:
     try:
         subprocess.run(pip, check=True, timeout=INSTALL_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError) as failed:
-        raise NoNode(f"pip could not install it: {failed}") from failed
+        raise NoNode(f"pip could not install {WHEEL}, see above") from failed
     if found := present_node():
         return found
     raise NoNode("what pip has installed does not run on this machine")
