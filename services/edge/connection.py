@@ -7,7 +7,7 @@ import contextvars
 import logging
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ from services.edge.control import control_tag
 from services.edge.frames import CloseReason, EventFrame, ResetReason
 from services.edge.grants import connection_tags
 from services.edge.handover import Handover, Offer
+from shared.folds.inbox import MARKED, SUBSCRIPTION
+from shared.model.notification import TYPE as NOTIFICATION
+from shared.model.tags import inbox_tag
 from shared.telemetry import tracing
 from shared.web.stream import Piece
 
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Ours, about the inbox: what is told is what follows from them.
+HIDDEN_TYPES = frozenset({MARKED, SUBSCRIPTION})
+INBOX_TYPES = HIDDEN_TYPES | {NOTIFICATION}
 # From the answer to its first byte, on a loop that a returning crowd keeps busy.
 START_WITHIN_S = 30.0
 
@@ -36,18 +42,42 @@ class Connection:
     """What one client receives, as a speaker: nothing in here waits."""
 
     __slots__ = (
-        "_announced", "_backlog", "_beat_due", "_beat_timer", "_came_early", "_closing", "_edge", "_expiry_due",
-        "_greeting", "_handover", "_has_ended", "_heartbeat_s", "_is_bound", "_loop", "_opened_at_head", "_said_all",
-        "_selection", "_session_timer", "_wake", "_wrote_at", "address", "id", "opened_at", "session", "tags",
+        "_announced",
+        "_backlog",
+        "_beat_due",
+        "_beat_timer",
+        "_came_early",
+        "_choosing",
+        "_closing",
+        "_edge",
+        "_expiry_due",
+        "_greeting",
+        "_handover",
+        "_has_ended",
+        "_heartbeat_s",
+        "_is_bound",
+        "_loop",
+        "_news",
+        "_opened_at_head",
+        "_said_all",
+        "_selection",
+        "_session_timer", "_since",
+        "_wake",
+        "_wrote_at",
+        "address",
+        "id",
+        "opened_at",
+        "session",
+        "tags",
     )  # fmt: skip
 
     def __init__(self, edge: Edge, session: Session, selection: Selection, address: str) -> None:
         self.id = new_connection_id()
         self.session, self.address = session, address
         self.opened_at = datetime.now(UTC)
-        granted = connection_tags(session.own_tags, session.grants, selection.topics)
-        self.tags = granted | {f"connection:{self.id}", control_tag(session.sub)}
         self._edge, self._selection = edge, selection
+        self._since: Mapping[str, int] = {}
+        self.tags = self.tags_with({})
         self._heartbeat_s = selection.heartbeat_s or edge.settings.heartbeat_s
         self._loop = asyncio.get_running_loop()
         self._wake = _nobody_writes_yet
@@ -55,6 +85,8 @@ class Connection:
         self._backlog: Backlog | None = None
         self._greeting: bytes | None = None
         self._closing: CloseReason | None = None
+        self._news: bytes | None = None
+        self._choosing = False
         self._beat_due = self._has_ended = self._expiry_due = self._came_early = self._said_all = False
         self._announced = self._opened_at_head = 0
         self._wrote_at = self._loop.time()
@@ -95,6 +127,8 @@ class Connection:
         if self._handover is None:
             self._came_early = True
             return
+        if entry.type in INBOX_TYPES:
+            self._edge.inbox_moved(self, entry)
         if self._closing is not None or not self._shows(entry):
             return
         offer = self._handover.offer(entry.position, self._as_asked(frame))
@@ -112,6 +146,8 @@ class Connection:
 
     def bound(self) -> None:
         """The feed has all our tags."""
+        if self._choosing:
+            return
         self._is_bound = True
         if self._handover is not None:
             self._handover.bound(True)
@@ -124,6 +160,36 @@ class Connection:
             self._came_early = True
         else:
             self._handover.bound(False)
+
+    @property
+    def follows_topics(self) -> bool:
+        """Whether the user's subscriptions count: who names topics has chosen."""
+        return self._selection.topics is None
+
+    def tags_with(self, topics: Mapping[str, int]) -> frozenset[str]:
+        """The tags of the connection where its user follows these, each from a position on."""
+        self._since = topics
+        granted = connection_tags(self.session.own_tags, self.session.grants, self._selection.topics)
+        own = {f"connection:{self.id}", control_tag(self.session.sub), inbox_tag(self.session.sub)}
+        return granted | own | frozenset(topics)
+
+    def choose(self) -> None:
+        """The tags are about to change, as of what was delivered last: nothing more is live until `chosen`.
+
+        Then the log is read from there, with the new tags: of a topic, everything after it was followed.
+        """
+        self._choosing = True
+        self.interrupted()
+
+    def chosen(self) -> None:
+        """The feed has the new tags."""
+        self._choosing = False
+        self.bound()
+
+    def tell(self, frame: bytes) -> None:
+        """Says something between the events, soon; what was not said yet is outdated."""
+        self._news = frame
+        self._wake()
 
     def close(self, reason: CloseReason) -> None:
         """Ends the stream, with a last frame that says why. The first reason counts.
@@ -210,7 +276,15 @@ class Connection:
             if reason := control.close_reason(entry, self.session, self._opened_at_head):
                 self.close(reason)
             return False
+        if entry.type in HIDDEN_TYPES and inbox_tag(self.session.sub) in entry.audience:
+            return False
         return self._selection.types is None or self._selection.types.wants(entry.type)
+
+    def _is_of_its_time(self, entry: Entry) -> bool:
+        """Not where all that shows it is a topic which the user followed only later."""
+        return not self._since or any(
+            tag in self.tags and entry.position > self._since.get(tag, 0) for tag in entry.audience
+        )
 
     def _as_asked(self, frame: EventFrame) -> EventFrame:
         return frame.unnamed if self._selection.unnamed else frame
@@ -238,7 +312,7 @@ class Connection:
         return await self._edge.read(after, self.tags)
 
     def _replayed(self, entry: Entry) -> EventFrame | None:
-        if self._closing is not None or not self._shows(entry):
+        if self._closing is not None or not self._shows(entry) or not self._is_of_its_time(entry):
             return None
         if tracing.is_traced(entry.traceparent):
             written.traced(entry, self.id, replayed=True)
@@ -250,6 +324,9 @@ class Connection:
 
     def _notice(self) -> Sequence[Piece]:
         """What a stream says of itself."""
+        if self._news is not None:
+            news, self._news = self._news, None
+            return self._own(news)
         if self._expiry_due:
             self._expiry_due = False
             return self._own(frames.session_expiring(int(self.session.seconds_left())))

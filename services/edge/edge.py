@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 from services.edge.connection import Connection
@@ -15,15 +15,18 @@ from services.edge.fanout import Fanout
 from services.edge.frames import CloseReason, EventFrame, ResetReason
 from services.edge.handover import start_after
 from services.edge.inbox import Inbox
+from services.edge.inbox_news import InboxNews
 from services.edge.limits import Rate, TooMany
 from services.edge.presence import Presence
 from services.edge.selection import Selection
 from services.edge.sessions import NoSession, Session
+from shared.folds.inbox import SUBSCRIPTION
 from shared.model.cursor import Cursor
 from shared.model.entry import Entry, Head, Page
 from shared.model.errors import LogUnavailable, Unavailable
 from shared.model.event import Event
 from shared.model.settings import Settings
+from shared.model.tags import inbox_tag
 from shared.ports.sessions import SessionStore
 from shared.telemetry import metrics
 from shared.wiring import Backends
@@ -39,6 +42,8 @@ REMEMBERED_USERS = 10_000
 CONTROL_PAGE_ENTRIES = 500
 # How long a logout waits to see its own event in the log, and how often it looks.
 REVOKED_WITHIN_S = 2.0
+# Until the topics of a user are asked for again, while broker or log are away; jittered.
+CHOOSE_AGAIN_S = 1.0
 LOOK_EVERY_S = 0.02
 
 
@@ -57,6 +62,7 @@ class Edge:
         self._log, self._broker = backends.event_log, backends.broker
         self.store: SessionStore = backends.sessions
         self.inbox = Inbox(backends.read_models, self.announce)
+        self._news = InboxNews(self.inbox, lambda sub: list(self._connections.get(sub, ())), self._spawn)
         self.presence = Presence(backends.sessions, backends.broker, tell=settings.presence)
         self._log_id = ""
         self._fanout = Fanout(backends.broker, self.encode, self._spawn)
@@ -110,6 +116,9 @@ class Edge:
             # Only what is read after the binding proves that everything above its head comes live, and
             # that a sign-out which is not in it will.
             head = await self.check(session)
+            if connection.follows_topics and (topics := await self._topics(session, head)):
+                await self._fanout.change(self._scope_of(session), connection, connection.tags_with(topics))
+                head = await self.check(session)
             after, reset = start_after(selection.cursor, head)
             connection.begin(after, reset, head.last)
         except BaseException:
@@ -220,6 +229,37 @@ class Edge:
             await asyncio.sleep(LOOK_EVERY_S)
         # It is published, so it will come; the caller must not believe that it already has.
         raise LogUnavailable("the event was published, and is not in the log yet")
+
+    # The inbox.
+
+    def inbox_moved(self, connection: Connection, entry: Entry) -> None:
+        """A live entry may have changed the counts of the connection's user, or the topics that they follow."""
+        self._news.due(connection.session.sub, entry.position)
+        if entry.type == SUBSCRIPTION and connection.follows_topics:
+            connection.choose()
+            self._spawn(self._choose_again(connection, entry.position), "edge-topics")
+
+    async def _choose_again(self, connection: Connection, position: int) -> None:
+        """Binds the connection to what its user follows as of this position; tries until it is, or has ended."""
+        while not connection.is_closing:
+            try:
+                known = await self.inbox.known_topics(connection.session, position)
+                tags = connection.tags_with(self.inbox.followed(connection.session, known))
+                await self._fanout.change(self._scope_of(connection.session), connection, tags)
+            except Unavailable as trouble:
+                log.info("topics wait: %s", trouble, extra={"connection": connection.id})
+                await asyncio.sleep(CHOOSE_AGAIN_S * random.uniform(0.5, 1.5))
+            else:
+                connection.chosen()
+                return
+
+    async def _topics(self, session: Session, head: Head) -> Mapping[str, int]:
+        """The tags of topics that the user follows: as the model has it, and what it has not folded yet."""
+        known = await self.inbox.known_topics(session)
+        while known.position < head.last:
+            page = await self._log.read(known.position, CONTROL_PAGE_ENTRIES, [inbox_tag(session.sub)])
+            known = known.after(page.entries, page.through)
+        return self.inbox.followed(session, known)
 
     # What connections share.
 

@@ -75,10 +75,21 @@ class Scope:
             raise
         listener.bound()
 
+    async def change(self, listener: Listener, tags: frozenset[str]) -> None:
+        """Returns once the feed has these tags for the listener instead. Raises `BrokerUnavailable`."""
+        before, listener.tags = listener.tags, tags
+        self._add(listener)
+        self._let_go(listener, before - tags)
+        await self._reconcile()
+
     def leave(self, listener: Listener) -> None:
         """Takes the listener out; its bindings go when nobody else needs them."""
         self._listeners.discard(listener)
-        for tag in listener.tags:
+        self._let_go(listener, listener.tags)
+        self._spawn(self._tidy(), "edge-unbind")
+
+    def _let_go(self, listener: Listener, tags: frozenset[str]) -> None:
+        for tag in tags:
             others = self._by_tag.get(tag)
             if others is None:
                 continue
@@ -87,7 +98,6 @@ class Scope:
                 del self._by_tag[tag]
                 self._to_bind.discard(tag)
                 self._to_unbind.add(tag)
-        self._spawn(self._tidy(), "edge-unbind")
 
     def _add(self, listener: Listener) -> None:
         self._listeners.add(listener)
@@ -218,6 +228,11 @@ class Fanout:
             await scope.join(listener)
         finally:
             self._drop_if_empty(key, scope)
+
+    async def change(self, key: str, listener: Listener, tags: frozenset[str]) -> None:
+        """Delivers what these tags may see instead. Raises `BrokerUnavailable`; without its scope nothing happens."""
+        if scope := self._scopes.get(key):
+            await scope.change(listener, tags)
 
     def leave(self, key: str, listener: Listener) -> None:
         """Ends the delivery; safe to call twice."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -11,12 +11,12 @@ from typing import Any, Generic, TypeVar
 from services.edge.grants import NotGranted, is_granted
 from services.edge.inbox_requests import Marking, marked, subscription_changed, topic_tag
 from services.edge.sessions import Session
-from shared.folds.inbox import MODEL, Subscription
+from shared.folds.inbox import MODEL, Subscription, Topics
 from shared.folds.inbox_reading import MAX_COUNTED, Counts, Page, Viewer, Wanted, inbox_counts, inbox_page, placed
 from shared.folds.inbox_reading import subscriptions as reading_subscriptions
 from shared.folds.moments import shown
 from shared.model.cursor import Cursor
-from shared.model.errors import InvalidInput, LogUnavailable
+from shared.model.errors import InvalidInput, LogUnavailable, ModelMissing
 from shared.model.event import Event
 from shared.model.read_model import Reading
 from shared.ports.read_models import ReadModels
@@ -77,6 +77,29 @@ class Inbox:
     async def subscriptions(self, session: Session, at_least: int = 0) -> AsOf[Sequence[Subscription]]:
         """What the user follows and mutes. Raises `LogUnavailable`."""
         return await self._read(reading_subscriptions(session.sub), at_least)
+
+    async def known_topics(self, session: Session, at_least: int = 0) -> Topics:
+        """The same for a stream. Raises `LogUnavailable`.
+
+        Args:
+            at_least: a position that must have been folded; for 0 a model that is only being built has nothing.
+        """
+        try:
+            if at_least:
+                await self._folded(at_least)
+            found = await self._models.read(MODEL.name, reading_subscriptions(session.sub))
+        except ModelMissing:
+            if at_least:
+                raise
+            return Topics(0, {})
+        return Topics(found.generation.position, {each.topic: each for each in found.result})
+
+    def followed(self, session: Session, topics: Topics) -> Mapping[str, int]:
+        """The tags of what the user follows and may still see, and since which position."""
+        followed = {
+            f"topic:{name}": each.since for name, each in topics.by_name.items() if each.followed_at is not None
+        }
+        return {tag: since for tag, since in followed.items() if is_granted(tag, session.grants)}
 
     async def change(
         self, session: Session, topic: str, change: str, until: str | None = None

@@ -127,6 +127,23 @@ class Subscription:
         return self.muted and (self.muted_until is None or now < self.muted_until)
 
 
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """What one user says of topics, as of a position."""
+
+    position: int
+    by_name: Mapping[str, Subscription]
+
+    def after(self, entries: Iterable[Entry], through: int) -> Topics:
+        """With the user's entries of the log up to `through`, of which some may be marks."""
+        by_name = dict(self.by_name)
+        for entry in entries:
+            if entry.type == SUBSCRIPTION and (data := _told(entry)) is not None:
+                before = by_name.get(data["topic"], Subscription(data["topic"]))
+                by_name[data["topic"]] = _after(before, entry, data)
+        return Topics(through, by_name)
+
+
 def item_key(position: int) -> str:
     """Orders as positions do."""
     return f"{position:019}"
@@ -157,8 +174,12 @@ def fold(entries: Sequence[Entry]) -> Reading[Changes]:
 
 def _changed(row: Row | None, entry: Entry, data: Mapping[str, Any]) -> Row | None:
     before = Subscription.of(row) if row is not None else Subscription(data["topic"])
+    return _after(before, entry, data).row(data["user"])
+
+
+def _after(before: Subscription, entry: Entry, data: Mapping[str, Any]) -> Subscription:
     at = moment_of(entry, from_json(entry.event))
-    return before.changed(data["change"], data.get("until"), at, entry.position).row(data["user"])
+    return before.changed(data["change"], data.get("until"), at, entry.position)
 
 
 def _told(entry: Entry) -> Mapping[str, Any] | None:

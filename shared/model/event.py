@@ -24,7 +24,8 @@ MAX_LONG_BYTES = 2048
 
 # Frames of ours, and events that a browser's EventSource fires itself: a page could not tell them apart.
 RESERVED_TYPES = frozenset({
-    "closing", "connected", "end", "error", "message", "open", "reset", "session-expiring", "snapshot", "stale",
+    "closing", "connected", "end", "error", "inbox.changed", "message", "open", "reset", "session-expiring", "snapshot",
+    "stale",
 })  # fmt: skip
 
 # Who else receives it; and what tracing systems tell each other, which browsers have no use for.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
+from httpx_sse import aconnect_sse
 
 from services.edge.tokens import sign_token
-from tests.eventually import answered
+from tests.eventually import answered, eventually
 from tests.harness.platform import Platform
 from tests.harness.shared import BOTH_ADAPTERS, shared_platform
 
@@ -210,5 +211,115 @@ async def test_devices_that_act_at_once_converge(platform: Platform, meet: Meets
         shown = [[(each["id"], each["read"], each["seen"]) for each in page["items"]] for page in pages]
         assert shown[0] == shown[1] == shown[2]
         assert shown[0] == [(id_, id_ in items[:5], True) for id_ in items[1:]]
+
+    await answered(look, AssertionError)
+
+
+class Following:
+    """What one stream has brought so far."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.counts: list[dict[str, Any]] = []
+        self.opened = asyncio.Event()
+
+    async def run(self, client: httpx.AsyncClient, edge: str, cursor: str | None) -> None:
+        parameters = {} if cursor is None else {"last-event-id": cursor}
+        async with aconnect_sse(client, "GET", f"{edge}/v1/events", params=parameters, timeout=None) as stream:
+            async for frame in stream.aiter_sse():
+                if frame.event == "connected":
+                    self.opened.set()
+                elif frame.event == "inbox.changed":
+                    assert frame.id == (self.events[-1]["cursor"] if self.events else frame.id), "it moves no cursor"
+                    self.counts.append(frame.json()["counts"])
+                elif "specversion" in frame.data:
+                    self.events.append(frame.json() | {"cursor": frame.id})
+
+    @property
+    def ids(self) -> list[str]:
+        return [event["id"] for event in self.events]
+
+
+@asynccontextmanager
+async def following(person: Person, edge: str, cursor: str | None = None) -> AsyncIterator[Following]:
+    stream = Following()
+    task = asyncio.create_task(stream.run(person.client, edge, cursor))
+    try:
+        async with asyncio.timeout(20):
+            await stream.opened.wait()
+        yield stream
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_every_stream_of_the_user_is_told_the_counts(platform: Platform, meet: Meets) -> None:
+    hal, other = meet("inbox-hal"), meet("inbox-iris")
+    await hal.client.get("/v1/inbox")
+    async with AsyncExitStack() as streams:
+        mine = [await streams.enter_async_context(following(hal, edge)) for edge in platform.edge_urls]
+        theirs = await streams.enter_async_context(following(other, platform.edge_urls[0]))
+        before = (await hal.counts())[0]
+        await notify(platform, "user:inbox-hal", "news")
+        await eventually(lambda: all(s.counts and s.counts[-1]["unread"] == before + 1 for s in mine), 20)
+        (item, *_) = (await hal.get("/v1/inbox", limit=1))["items"]
+        await hal.mark("read", ids=[item["id"]])
+        await eventually(lambda: all(s.counts[-1]["unread"] == before for s in mine), 20)
+        assert theirs.counts == []
+
+
+async def test_a_topic_that_is_followed_comes_at_once_on_every_open_stream(platform: Platform, meet: Meets) -> None:
+    """While events of the topic are being published: none after the following is missed, and none comes twice."""
+    jo = meet("inbox-jo")
+    published: list[str] = []
+
+    async def publish(publisher: Any, count: int) -> None:
+        for _ in range(count):
+            published.append((await publisher.publish("topic:builds/jo", type="build.done")).attributes["id"])
+
+    async with AsyncExitStack() as streams:
+        mine = [await streams.enter_async_context(following(jo, edge)) for edge in platform.edge_urls]
+        publisher = await streams.enter_async_context(platform.publisher())
+        await publish(publisher, 3)
+        publishing = asyncio.create_task(publish(publisher, 30))
+        assert (await jo.client.put("/v1/subscriptions/builds/jo")).status_code == 200
+        followed = set(published)
+        await publishing
+        await eventually(lambda: all(published[-1] in s.ids for s in mine), 20)
+        for stream in mine:
+            got = [id_ for id_ in stream.ids if id_ in published]
+            assert got == published[published.index(got[0]) :], "from the following on, all of them, each once"
+            assert not set(published[:3]) & set(got), "nothing from before"
+            assert set(published) - followed <= set(got)
+        assert (await jo.client.delete("/v1/subscriptions/builds/jo")).status_code == 200
+        await publish(publisher, 1)
+        last = await publisher.publish("user:inbox-jo", type="order.created")
+        await eventually(lambda: all(last.attributes["id"] in s.ids for s in mine), 20)
+        assert all(published[-1] not in s.ids for s in mine)
+
+
+async def test_page_and_stream_join_without_gap_or_repeat(platform: Platform, meet: Meets) -> None:
+    kim = meet("inbox-kim")
+    titles = [f"number {number}" for number in range(40)]
+
+    async def write() -> None:
+        async with platform.publisher() as publisher:
+            for title in titles:
+                await publisher.publish("user:inbox-kim", type="notification.sent", data={"title": title})
+
+    writing = asyncio.create_task(write())
+    await eventually_some_items(kim)
+    page = await kim.get("/v1/inbox", limit=100)
+    async with following(kim, platform.edge_urls[-1], page["cursor"]) as stream:
+        await writing
+        await eventually(lambda: stream.events and stream.events[-1]["data"]["title"] == titles[-1], 20)
+    listed = [item["title"] for item in reversed(page["items"])]
+    streamed = [event["data"]["title"] for event in stream.events if event["type"] == "notification.sent"]
+    assert [title for title in listed + streamed if title in titles] == titles
+
+
+async def eventually_some_items(person: Person) -> None:
+    async def look() -> None:
+        assert len((await person.get("/v1/inbox"))["items"]) > 3
 
     await answered(look, AssertionError)
