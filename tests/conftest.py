@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -26,3 +27,13 @@ def mongodb() -> Iterator[MongoServer]:
     """One mongod for the session: take a database of your own. Whoever stops it starts it again."""
     with running(MongoServer) as server:
         yield server
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    """Commands send logs to the standard error that they run under, which here ends with the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

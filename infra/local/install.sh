@@ -13,6 +13,7 @@ library() { ldconfig -p | grep -q "$1"; }
 need rabbitmq-server test -x /usr/lib/rabbitmq/bin/rabbitmq-server
 need chromium test -x /usr/bin/chromium
 need nginx-light test -x /usr/sbin/nginx
+need prometheus test -x /usr/bin/prometheus
 need nodejs command -v node
 need npm command -v npm
 need libcurl4 library libcurl.so.4

@@ -86,7 +86,7 @@ async def _announce(bound: asyncio.Future[int], secret: str, data_dir: Path | No
 
 @contextlib.asynccontextmanager
 async def _persisting(settings: Settings, backends: Backends, stopping: asyncio.Event) -> AsyncIterator[Lag]:
-    lag = Lag(backends.broker, backends.event_log, settings.lag_max_s)
+    lag = Lag(backends, settings.lag_max_s)
     task = asyncio.create_task(persist(settings, backends, lag), name="persister")
     # A platform without its persister only looks alive.
     task.add_done_callback(lambda _: stopping.set())

@@ -13,6 +13,7 @@ from services.edge import control
 from shared.model.errors import Unavailable
 from shared.model.event import Event
 from shared.ports.sessions import ConnectionRecord
+from shared.telemetry.incidents import Incident
 
 if TYPE_CHECKING:
     from services.edge.connection import Connection
@@ -60,11 +61,13 @@ class Presence:
 
     async def run(self) -> None:
         """Passes on what was noted, until cancelled. What a backend did not take waits for the next round."""
+        trouble = Incident(log, "the list of connections")
         while True:
             try:
                 await self.flush()
-            except Unavailable as trouble:
-                log.info("presence waits: %s", trouble)
+                trouble.over()
+            except Unavailable as why:
+                trouble.trouble(why)
             await asyncio.sleep(FLUSH_EVERY_S)
 
     async def say_goodbye(self) -> None:

@@ -103,7 +103,7 @@ def plan_batch(arrived: Iterable[Arrived], known: Known, now: datetime) -> Plan:
             continue
         version = None if event.subject is None else versions.get(event.subject, 0) + 1
         if event.expected_version is not None and version != event.expected_version + 1:
-            plan.dead.append(dead_letter(one.body, _conflict(event, (version or 1) - 1)))
+            plan.dead.append(dead_letter(one.body, _conflict(event, (version or 1) - 1), event))
             continue
         seen[identity] = event
         if version is not None and event.subject is not None:
@@ -118,7 +118,7 @@ def _set_aside(plan: Plan, one: Arrived, first: Content | Event) -> None:
         (Content.of(first) if isinstance(first, Event) else first).check_repeat(Content.of(one.event))
         plan.duplicates.append(one.identity)
     except IdentityConflict as conflict:
-        plan.dead.append(dead_letter(one.body, conflict))
+        plan.dead.append(dead_letter(one.body, conflict, one.event))
 
 
 def entry_of(event: Event, position: int, version: int | None, now: datetime) -> Entry:
@@ -139,9 +139,13 @@ def entry_of(event: Event, position: int, version: int | None, now: datetime) ->
     )
 
 
-def dead_letter(body: bytes, refused: InvalidEvent) -> DeadLetter:
-    """The body whole, with the reason beside it."""
-    return DeadLetter(body=body, reason=refused.reason, detail=str(refused), attributes={"field": refused.field})
+def dead_letter(body: bytes, refused: InvalidEvent, event: Event | None = None) -> DeadLetter:
+    """The body whole, with the reason beside it; and which event it was, where it was one."""
+    attributes = {"field": refused.field}
+    if event is not None:
+        attributes |= {"source": event.source, "id": event.id, "type": event.type}
+        attributes |= {"traceparent": event.traceparent} if event.traceparent is not None else {}
+    return DeadLetter(body=body, reason=refused.reason, detail=str(refused), attributes=attributes)
 
 
 def _conflict(event: Event, version: int) -> VersionConflict:

@@ -13,6 +13,7 @@ from services.persister.traces import record_dispatch
 from services.persister.writer import pause_s
 from shared.model.errors import FenceLost, Unavailable
 from shared.telemetry import metrics, tracing
+from shared.telemetry.incidents import Incident
 
 if TYPE_CHECKING:
     from services.persister.tenure import Tenure
@@ -39,6 +40,7 @@ class Dispatcher:
 
     def __init__(self, broker: Broker, event_log: EventLog, tenure: Tenure) -> None:
         self._broker, self._log, self._tenure = broker, event_log, tenure
+        self._trouble = Incident(log, "the dispatch")
 
     async def run(self) -> None:
         """Follows the log until cancelled; after trouble it begins again at the checkpoint."""
@@ -49,7 +51,7 @@ class Dispatcher:
             except FenceLost:
                 self._tenure.end(fence, "another persister is active")
             except Unavailable as trouble:
-                log.warning("dispatch interrupted: %s", trouble)
+                self._trouble.trouble(trouble)
                 await asyncio.sleep(pause_s())
 
     async def _follow(self, fence: Fence) -> None:
@@ -62,6 +64,7 @@ class Dispatcher:
             if page.entries:
                 await self._deliver(page.entries)
                 position = page.through
+            self._trouble.over()
             if position > saved and time.monotonic() - saved_at >= CHECKPOINT_EVERY_S:
                 await self._log.move_checkpoint(fence, CHECKPOINT, position)
                 saved, saved_at = position, time.monotonic()

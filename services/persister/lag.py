@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from services.persister.dispatcher import CHECKPOINT
 from shared.model.errors import NotReady, Unavailable
+from shared.ports.read_models import Stage
 from shared.telemetry import metrics
 
 if TYPE_CHECKING:
     from shared.model.entry import Head
-    from shared.ports.broker import Broker, Waiting
-    from shared.ports.event_log import EventLog
+    from shared.ports.broker import Waiting
+    from shared.wiring import Backends
+
+Answer = TypeVar("Answer")
 
 # A few small questions to the backends; Prometheus and readiness probes ask about every ten seconds.
 LOOK_EVERY_S = 5.0
@@ -38,21 +41,28 @@ class Look:
     last: int
     moved_at: float
     """When the log last grew, or nothing waited to be appended."""
-    behind: dict[str, Behind]
+    dispatch: Behind
+    projections: Mapping[str, Behind]
+    stopped: Mapping[str, bool]
+    """Whether a projection cannot go on."""
 
 
 class Lag:
     """Looks every few seconds, also while another persister is active: what it tells is of the platform."""
 
-    def __init__(self, broker: Broker, event_log: EventLog, limit_s: float) -> None:
-        self._broker, self._log, self._limit_s = broker, event_log, limit_s
+    def __init__(self, backends: Backends, limit_s: float) -> None:
+        self._broker, self._log, self._models = backends.broker, backends.event_log, backends.read_models
+        self._limit_s = limit_s
         self.last_look: Look | None = None
         """None before the first, and while a backend does not answer."""
         metrics.log_last_position.told_by(self, _asked(lambda look: look.last))
         metrics.intake_waiting.told_by(self, _asked(lambda look: look.waiting.intake))
         metrics.dead_letters_waiting.told_by(self, _asked(lambda look: look.waiting.dead))
-        metrics.dispatch_lag_events.told_by(self, _asked(lambda look: look.behind[CHECKPOINT].events))
-        metrics.dispatch_lag_seconds.told_by(self, _asked(lambda look: look.behind[CHECKPOINT].seconds))
+        metrics.dispatch_lag_events.told_by(self, _asked(lambda look: look.dispatch.events))
+        metrics.dispatch_lag_seconds.told_by(self, _asked(lambda look: look.dispatch.seconds))
+        metrics.projection_lag_events.told_by(self, _asked_each(lambda look: look.projections, _events))
+        metrics.projection_lag_seconds.told_by(self, _asked_each(lambda look: look.projections, _seconds))
+        metrics.projection_stopped.told_by(self, _asked_each(lambda look: look.stopped, float))
 
     async def run(self) -> None:
         """Looks until cancelled; what a backend did not answer keeps its last value."""
@@ -67,8 +77,15 @@ class Lag:
     async def look(self) -> None:
         """One look. Raises `Unavailable`."""
         waiting, head = await self._broker.waiting(), await self._log.head()
-        behind = {CHECKPOINT: await self._behind(head, CHECKPOINT)}
-        self.last_look = Look(waiting, head.last, _moved_at(self.last_look, waiting, head, time.monotonic()), behind)
+        current = {each.model.name: each for each in await self._models.generations() if each.stage is Stage.CURRENT}
+        self.last_look = Look(
+            waiting,
+            head.last,
+            _moved_at(self.last_look, waiting, head, time.monotonic()),
+            await self._behind(head, await self._log.checkpoint(CHECKPOINT)),
+            {name: await self._behind(head, each.position) for name, each in current.items()},
+            {name: each.failure is not None for name, each in current.items()},
+        )
 
     async def probe(self) -> None:
         """Raises `NotReady`, saying what is behind, where that is more than it may be."""
@@ -77,8 +94,7 @@ class Lag:
         ):
             raise NotReady("; ".join(problems))
 
-    async def _behind(self, head: Head, checkpoint: str) -> Behind:
-        position = await self._log.checkpoint(checkpoint)
+    async def _behind(self, head: Head, position: int) -> Behind:
         if position >= head.last:
             return Behind()
         page = await self._log.read(position, 1)
@@ -91,13 +107,33 @@ def _asked(question: Callable[[Look], float]) -> Callable[[Lag], float | None]:
     return lambda lag: None if lag.last_look is None else question(lag.last_look)
 
 
+def _asked_each(
+    question: Callable[[Look], Mapping[str, Answer]], number: Callable[[Answer], float]
+) -> Callable[[Lag], Mapping[str, float]]:
+    """The same, for each projection."""
+
+    def ask(lag: Lag) -> Mapping[str, float]:
+        return {name: number(each) for name, each in question(lag.last_look).items()} if lag.last_look else {}
+
+    return ask
+
+
+def _events(behind: Behind) -> float:
+    return behind.events
+
+
+def _seconds(behind: Behind) -> float:
+    return behind.seconds
+
+
 def _moved_at(before: Look | None, waiting: Waiting, head: Head, now_s: float) -> float:
     """An intake that is never empty under load is no lag as long as the log grows."""
     return before.moved_at if before is not None and waiting.intake and head.last == before.last else now_s
 
 
 def _problems(look: Look, limit_s: float, now_s: float) -> Iterator[str]:
-    for name, behind in look.behind.items():
+    followers = {"dispatch": look.dispatch, **{f"projection {name}": each for name, each in look.projections.items()}}
+    for name, behind in followers.items():
         if behind.seconds > limit_s:
             yield f"{name} is {behind.events:,} events and {behind.seconds:.0f} s behind the log"
     stuck_s = now_s - look.moved_at

@@ -21,6 +21,7 @@ from shared.model.errors import FenceLost, InvalidInput, Unavailable
 from shared.model.patterns import matcher
 from shared.model.tags import is_internal
 from shared.ports.read_models import Stage
+from shared.telemetry.incidents import Incident
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +84,7 @@ class Retention:
     ) -> None:
         self._log, self._tenure, self._policy = event_log, tenure, policy
         self._followed, self._wait_s = followed, wait_s
+        self._trouble = Incident(log, "retention")
 
     async def run(self) -> None:
         """A round now and then, until cancelled."""
@@ -90,10 +92,11 @@ class Retention:
             fence = await self._tenure.held()
             try:
                 await self._round(fence, datetime.now(UTC))
+                self._trouble.over()
             except FenceLost:
                 self._tenure.end(fence, "another persister is active")
             except Unavailable as trouble:
-                log.warning("retention interrupted: %s", trouble)
+                self._trouble.trouble(trouble)
             await asyncio.sleep(ROUND_EVERY_S)
 
     async def _round(self, fence: Fence, now: datetime) -> None:

@@ -75,7 +75,7 @@ def probes(backends: Backends, lag: Lag) -> Mapping[str, Probe]:
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Persists until `stopping` is set. What was not acknowledged by then comes again."""
     async with open_backends(settings) as backends, exporting("persister", settings, backends.journeys):
-        lag = Lag(backends.broker, backends.event_log, settings.lag_max_s)
+        lag = Lag(backends, settings.lag_max_s)
         app = make_app("persister", settings, probes=probes(backends, lag))
         persisting = asyncio.create_task(persist(settings, backends, lag), name="persister")
         persisting.add_done_callback(lambda _: stopping.set())

@@ -16,6 +16,7 @@ from shared.model.errors import FenceLost, Unavailable
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog, Fence
 from shared.telemetry import metrics
+from shared.telemetry.incidents import Incident
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class Tenure:
 
     def __init__(self, event_log: EventLog, broker: Broker, owner: str, lease_s: float) -> None:
         self._log, self._broker, self._owner, self._lease_s = event_log, broker, owner, lease_s
+        self._trouble = Incident(log, "the lease")
         self._claiming = asyncio.Lock()
         self._began = asyncio.Event()
         self.fence: Fence | None = None
@@ -82,8 +84,9 @@ class Tenure:
                 # Who cannot reach the broker cannot dispatch, and must not keep others from it.
                 await self._broker.ping()
                 await self._keep_once()
+                self._trouble.over()
             except Unavailable as trouble:
-                log.warning("cannot keep the lease: %s", trouble)
+                self._trouble.trouble(trouble)
             await asyncio.sleep(self._lease_s / 3)
 
     async def _keep_once(self) -> None:

@@ -14,6 +14,7 @@ from services.persister.traces import BatchTrace
 from shared.model.content import Content
 from shared.model.errors import AppendConflict, AppendRejected, FenceLost, InvalidEvent, LogUnavailable, Unavailable
 from shared.telemetry import metrics
+from shared.telemetry.incidents import Incident
 
 if TYPE_CHECKING:
     from services.persister.tenure import Tenure
@@ -40,6 +41,7 @@ class Writer:
 
     def __init__(self, broker: Broker, event_log: EventLog, tenure: Tenure, settings: Settings) -> None:
         self._broker, self._log, self._tenure, self._settings = broker, event_log, tenure, settings
+        self._intake_trouble, self._append_trouble = Incident(log, "the intake"), Incident(log, "the append")
 
     async def run(self) -> None:
         """Consumes until cancelled; comes back by itself when the broker does."""
@@ -48,7 +50,7 @@ class Writer:
                 async with self._broker.intake(self._settings.batch_max_events * PREFETCH_BATCHES) as intake:
                     await self._consume(intake)
             except Unavailable as trouble:
-                log.warning("intake interrupted: %s", trouble)
+                self._intake_trouble.trouble(trouble)
             except FenceLost:
                 # Leaving the intake hands what is unacknowledged, and our place in the queue, to the other.
                 log.warning("intake left to the active persister")
@@ -60,6 +62,7 @@ class Writer:
             arrivals = await intake.batch(size, wait_s)
             await self._persist(arrivals)
             await intake.ack(arrivals[-1])
+            self._intake_trouble.over()
 
     async def _persist(self, arrivals: Sequence[Arrival]) -> None:
         """Returns once every arrival is in the log or parked; tries until the log answers.
@@ -78,13 +81,14 @@ class Writer:
                 done = await self._append_under(fence, found.events)
                 break
             except LogUnavailable as trouble:
-                log.warning("append interrupted: %s", trouble)
+                self._append_trouble.trouble(trouble)
                 trace.failed(trouble)
                 is_fresh = False
                 await asyncio.sleep(pause_s())
+        self._append_trouble.over()
         trace.done(done)
         for letter in found.dead + done.dead:
-            log.warning("dead letter: %s", letter.detail, extra={"reason": letter.reason})
+            log.warning("dead letter: %s", letter.detail, extra={"reason": letter.reason, **letter.attributes})
             await self._broker.park(letter)
             metrics.dead_letters.labels(letter.reason).inc()
 
@@ -123,7 +127,7 @@ class Writer:
         """Finds the poison in a batch that the storage refuses, so that its neighbours persist."""
         if len(events) == 1:
             refused = InvalidEvent("event", f"the log refuses it ({rejected})", "look at its data", reason="rejected")
-            return Plan(dead=[dead_letter(events[0].body, refused)])
+            return Plan(dead=[dead_letter(events[0].body, refused, events[0].event)])
         done = Plan()
         for event in events:
             done.include(await self._append(fence, [event]))

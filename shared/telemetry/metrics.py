@@ -187,6 +187,13 @@ log_last_position = Polled("carillon_log_last_position", "The last position in t
 dispatch_lag_events = Polled("carillon_dispatch_lag_events", "Events in the log that were not dispatched yet.")
 dispatch_lag_seconds = Polled("carillon_dispatch_lag_seconds", "How long the oldest of them has been in the log.")
 intake_waiting = Polled("carillon_intake_waiting", "Arrivals that wait for the persister in the broker's queue.")
+projection_lag_events = PolledEach(
+    "carillon_projection_lag_events", "Events in the log that a projection has not folded yet.", "projection"
+)
+projection_lag_seconds = PolledEach(
+    "carillon_projection_lag_seconds", "How long the oldest of them has been in the log.", "projection"
+)
+projection_stopped = PolledEach("carillon_projection_stopped", "Whether a projection cannot go on.", "projection")
 dead_letters_waiting = Polled("carillon_dead_letters_waiting", "Dead letters that wait for an operator.")
 
 # Edge.

@@ -46,6 +46,8 @@ class SpanQueue(SpanProcessor):
         self._waiting: deque[ReadableSpan] = deque()
         self._stirred = asyncio.Event()
         self._told_at = -TELL_EVERY_S
+        # There from the start: a counter that appears with its first drop has no rate yet.
+        metrics.spans_sent.labels(to), metrics.spans_dropped.labels(to)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Called by whatever ended: does next to nothing."""

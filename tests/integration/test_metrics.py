@@ -264,7 +264,7 @@ async def test_connections_are_told_by_their_state(platform: Platform) -> None:
 async def test_lag_is_told_and_fails_readiness_over_its_limit() -> None:
     """Without a persister: what is published waits, and the log has nobody to dispatch it."""
     async with own_edge(persisting=False) as own:
-        lag = Lag(own.backends.broker, own.backends.event_log, limit_s=0.05)
+        lag = Lag(own.backends, limit_s=0.05)
         await lag.look()
         await lag.probe()
         await own.publish()

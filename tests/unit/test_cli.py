@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -24,6 +23,8 @@ from shared.embedded.event_log import open_event_log
 from shared.model.entry import Entry
 from tests.harness.tokens import verify_token
 
+pytestmark = pytest.mark.usefixtures("logging_as_it_was")
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli_help.txt"
 EVENT = {"specversion": "1.0", "id": "1", "source": "/s", "type": "order.created", "subject": "job/1", "data": {"a": 1}}
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -31,16 +32,6 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 def carillon(*arguments: str, **environment: str) -> Result:
     return CliRunner().invoke(commands, arguments, prog_name="carillon", env=environment)
-
-
-@pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    """Commands send logs to the standard error that they run under, which here ends with the test."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def all_help(command: click.Command, *path: str) -> Iterator[str]:

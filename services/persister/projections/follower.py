@@ -12,6 +12,7 @@ from services.persister.projections.folding import Stopped, folded
 from services.persister.writer import pause_s
 from shared.model.errors import FoldConflict, Unavailable
 from shared.ports.read_models import Failure, Generation, Stage
+from shared.telemetry.incidents import Incident
 
 if TYPE_CHECKING:
     from services.persister.tenure import Tenure
@@ -42,6 +43,7 @@ class Follower:
     def __init__(self, projection: Projection, event_log: EventLog, models: ReadModels, tenure: Tenure) -> None:
         self._projection, self._model = projection, projection.model
         self._log, self._models, self._tenure = event_log, models, tenure
+        self._trouble = Incident(log, f"projection {projection.model.name}")
         self._swept_at = -RETIRED_FOR_S
 
     async def run(self) -> None:
@@ -56,7 +58,7 @@ class Follower:
             except FoldConflict as conflict:
                 log.info("projection begins anew: %s", conflict)
             except Unavailable as trouble:
-                log.warning("projection %s interrupted: %s", self._model.name, trouble)
+                self._trouble.trouble(trouble)
             await asyncio.sleep(pause_s())
 
     async def _follow(self, fence: Fence) -> None:
@@ -72,6 +74,7 @@ class Follower:
             if page.at_head and generation.stage is Stage.BUILDING:
                 generation = await self._swapped(generation)
             await self._sweep()
+            self._trouble.over()
             if page.at_head:
                 await self._tenure.appended_since(seen, IDLE_S)
             if not page.entries:
