@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from opentelemetry.trace import INVALID_SPAN, Span
+
 from services.edge import control, frames, written
 from services.edge.backlog import Backlog
 from services.edge.control import control_tag
@@ -20,7 +22,6 @@ from services.edge.handover import Handover, Offer
 from shared.folds.inbox import MARKED, SUBSCRIPTION
 from shared.model.notification import TYPE as NOTIFICATION
 from shared.model.tags import inbox_tag
-from shared.telemetry import tracing
 from shared.web.stream import Piece
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Connection:
         "id",
         "opened_at",
         "session",
+        "span",
         "tags",
     )  # fmt: skip
 
@@ -75,6 +77,8 @@ class Connection:
         self.id = new_connection_id()
         self.session, self.address = session, address
         self.opened_at = datetime.now(UTC)
+        self.span: Span = INVALID_SPAN
+        """Of the request, for as long as the stream is open; ended with it."""
         self._edge, self._selection = edge, selection
         self._since: Mapping[str, int] = {}
         self.tags = self.tags_with({})
@@ -133,10 +137,9 @@ class Connection:
             return
         offer = self._handover.offer(entry.position, self._as_asked(frame))
         if offer is Offer.KEPT:
-            if tracing.is_traced(entry.traceparent):
-                written.traced(entry, self.id, replayed=False)
             self._wake()
         elif offer is Offer.OVERFLOW:
+            self._edge.traces.failed(entry, self, CloseReason.SLOW_READER.word)
             self.close(CloseReason.SLOW_READER)
 
     def progressed(self, position: int) -> None:
@@ -236,6 +239,8 @@ class Connection:
     def end(self) -> None:
         """Gives back all that the connection holds; safe to call twice."""
         self._has_ended = True
+        self.span.set_attribute("carillon.closed_because", self.closed_because)
+        self.span.end()
         if self._beat_timer is not None:
             self._beat_timer.cancel()
         self._session_timer.cancel()
@@ -278,7 +283,10 @@ class Connection:
             return False
         if entry.type in HIDDEN_TYPES and inbox_tag(self.session.sub) in entry.audience:
             return False
-        return self._selection.types is None or self._selection.types.wants(entry.type)
+        if self._selection.types is None or self._selection.types.wants(entry.type):
+            return True
+        self._edge.traces.skipped(entry, self, "filtered")
+        return False
 
     def _is_of_its_time(self, entry: Entry) -> bool:
         """Not where all that shows it is a topic which the user followed only later."""
@@ -290,8 +298,8 @@ class Connection:
         return frame.unnamed if self._selection.unnamed else frame
 
     def _live(self, handover: Handover[EventFrame], max_bytes: int) -> Sequence[Piece]:
-        if due := handover.take(max_bytes):
-            written.live(due)
+        if (due := handover.take(max_bytes)) and (traced := written.live(due)):
+            self._edge.traces.delivered(traced, self, replayed=False)
         return due
 
     def _replay(self, handover: Handover[EventFrame], max_bytes: int) -> Sequence[Piece]:
@@ -301,7 +309,8 @@ class Connection:
                 return ()
             self._backlog = Backlog(self.id, handover, self._read, self._replayed, self._woken)
         due = self._backlog.take(max_bytes)
-        written.replayed(due)
+        if traced := written.replayed(due):
+            self._edge.traces.delivered(traced, self, replayed=True)
         if self._backlog.is_over:
             self._backlog = None
             # Where its end concerned others, the client is told at once that it has caught up.
@@ -314,8 +323,6 @@ class Connection:
     def _replayed(self, entry: Entry) -> EventFrame | None:
         if self._closing is not None or not self._shows(entry) or not self._is_of_its_time(entry):
             return None
-        if tracing.is_traced(entry.traceparent):
-            written.traced(entry, self.id, replayed=True)
         self._announced = entry.position
         return self._as_asked(self._edge.encode(entry))
 

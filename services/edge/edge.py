@@ -20,6 +20,7 @@ from services.edge.limits import Rate, TooMany
 from services.edge.presence import Presence
 from services.edge.selection import Selection
 from services.edge.sessions import NoSession, Session
+from services.edge.traces import DeliveryTraces
 from shared.folds.inbox import SUBSCRIPTION
 from shared.model.cursor import Cursor
 from shared.model.entry import Entry, Head, Page
@@ -64,6 +65,7 @@ class Edge:
         self.inbox = Inbox(backends.read_models, self.announce)
         self._news = InboxNews(self.inbox, lambda sub: list(self._connections.get(sub, ())), self._spawn)
         self.presence = Presence(backends.sessions, backends.broker, tell=settings.presence)
+        self.traces = DeliveryTraces(self.presence.edge)
         self._log_id = ""
         self._fanout = Fanout(backends.broker, self.encode, self._spawn)
         self._connections: dict[str, dict[Connection, None]] = {}
@@ -269,6 +271,16 @@ class Edge:
             page = await self._log.read(after, self.settings.backlog_page_events, tags)
         self._learn(page.head.log_id)
         return page
+
+    async def entries(self, positions: Collection[int]) -> Sequence[Entry]:
+        """The entries at these positions, in turn with the connections' reads. Raises `LogUnavailable`."""
+        async with self._reads:
+            return await self._log.entries(positions)
+
+    @property
+    def log_id(self) -> str:
+        """Which log this edge knows; empty before its first look."""
+        return self._log_id
 
     def encode(self, entry: Entry) -> EventFrame:
         """The entry's frame."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from enum import Enum
 from functools import cached_property
 from typing import Self
 
 from shared.model.entry import Entry
+from shared.telemetry import tracing
 from shared.web.stream import Piece
 
 HEARTBEAT = Piece(b":\n\n")
@@ -49,21 +51,28 @@ class EventFrame(Piece):
 
     appended_at: float
     """When the entry came into the log; seconds since the epoch."""
+    entry: Entry | None
+    """Where its trace is recorded: for the spans of its deliveries."""
+    made_ns: int
+    """When the edge had it; nanoseconds since the epoch. 0 where nobody asks."""
 
     @classmethod
     def of(cls, entry: Entry, cursor: str) -> Self:
         """As named event."""
-        return cls._of(frame(entry.type, entry.event, cursor), entry.appended_at.timestamp())
+        text, appended_at = frame(entry.type, entry.event, cursor), entry.appended_at.timestamp()
+        if tracing.is_traced(entry.traceparent):
+            return cls._of(text, appended_at, entry, time.time_ns())
+        return cls._of(text, appended_at, None, 0)
 
     @cached_property
     def unnamed(self) -> Self:
         """For clients that listen to `message` only."""
-        return self._of(unnamed(self), self.appended_at)
+        return self._of(unnamed(self), self.appended_at, self.entry, self.made_ns)
 
     @classmethod
-    def _of(cls, text: bytes, appended_at: float) -> Self:
+    def _of(cls, text: bytes, appended_at: float, entry: Entry | None, made_ns: int) -> Self:
         made = cls(text)
-        made.appended_at = appended_at
+        made.appended_at, made.entry, made.made_ns = appended_at, entry, made_ns
         return made
 
 

@@ -27,6 +27,11 @@ def is_granted(tag: str, grants: Iterable[str]) -> bool:
     return any(matcher(grant).fullmatch(tag) for grant in grants)
 
 
+def may_see(own: Collection[str], grants: Collection[str], audience: Iterable[str]) -> bool:
+    """Whether some connection of a session with these tags and grants could be shown an event of this audience."""
+    return any(tag in own or is_granted(tag, grants) for tag in audience)
+
+
 def connection_tags(own: Collection[str], grants: Collection[str], asked: Collection[str] | None) -> frozenset[str]:
     """The tags of one connection.
 

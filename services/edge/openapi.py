@@ -23,6 +23,7 @@ from services.edge.openapi_parts import (
     ref,
     set_cookie,
 )
+from services.edge.receipts import MAX_AGO_MS, MAX_RECEIVED
 from services.edge.selection import CURSOR, MAX_HEARTBEAT_S, MIN_HEARTBEAT_S, TICKET
 from services.edge.tickets import MAX_TICKET_CHARS
 
@@ -47,6 +48,7 @@ def document() -> Json:
             "/v1/connections": {"get": _list_connections(), "delete": _disconnect()},
             "/v1/connections/counts": {"get": _count_connections()},
             "/client/{name}": {"get": _client_module()},
+            "/v1/receipts": {"post": _take_receipts()},
             "/healthz": {"get": _healthz()},
             "/readyz": {"get": _readyz()},
             "/metrics": {"get": _metrics()},
@@ -179,6 +181,18 @@ def _client_module() -> Json:
     return operation("clientModule", "The browser client, where it was built", answers, parameters=[name])
 
 
+def _take_receipts() -> Json:
+    answer = json_answer("How many of them were the user's, and are traced", "Taken")
+    body = {"required": True, "content": {"application/json": {"schema": ref("Receipts")}}}
+    described = operation(
+        "takeReceipts",
+        "Tell that traced events have arrived: those whose `traceparent` ends in an odd digit",
+        {"202": answer, **problems(400, 401, 403, 413, 429, 503)},
+        security=SESSION_OR_BEARER,
+    )
+    return described | {"requestBody": body}
+
+
 def _healthz() -> Json:
     answers = {"200": json_answer("It lives", "Health")}
     return operation("alive", "Whether the process lives; restart it when this fails", answers)
@@ -249,6 +263,15 @@ def _schemas() -> Json:
         ),
         "Health": object_of({"status": {"const": "ok"}}),
         "Readiness": object_of(readiness),
+        "Receipts": object_of(
+            {"received": {"type": "array", "items": ref("Received"), "maxItems": MAX_RECEIVED}},
+            {"connection": TEXT | {"pattern": "^[A-Za-z0-9_-]{1,24}$", "description": "As the frame `connected` says"}},
+        ),
+        "Received": object_of(
+            {"cursor": TEXT | {"description": "The `id` of the event's frame"}},
+            {"ago_ms": {"type": "number", "minimum": 0, "maximum": MAX_AGO_MS, "description": "How long it is there"}},
+        ),
+        "Taken": object_of({"taken": COUNT}),
     }
 
 

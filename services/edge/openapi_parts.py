@@ -39,7 +39,7 @@ def json_answer(description: str, schema: str, headers: Json | None = None) -> J
 
 
 PROBLEMS = {
-    400: "A parameter is wrong; `field` names it",
+    400: "A parameter or the body is wrong; `field` names it",
     401: "Nobody is signed in, or the token, ticket or key is not good",
     403: "Not granted, or asked by a page of a foreign site",
     404: "There is none, or it is somebody else's",

@@ -11,7 +11,7 @@ from functools import partial
 from pydantic import SecretStr
 from quart import Blueprint
 
-from services.edge import client, inbox_routes, login, routes
+from services.edge import client, inbox_routes, login, receipts, routes
 from services.edge.door import Doorkeeper
 from services.edge.edge import Edge
 from services.edge.sessions import SessionCookie
@@ -45,7 +45,12 @@ def blueprints(edge: Edge, settings: Settings) -> list[Blueprint]:
     tickets = Tickets(edge.store, cookie, settings.ticket_ttl_s)
     operators = ApiKeys(settings.operators(), "CARILLON_OPERATOR_KEYS")
     door = Doorkeeper(cookie, tickets, verifier.verify, operators)
-    served = [routes.blueprint(edge, door), inbox_routes.blueprint(edge, edge.inbox, door), client.blueprint()]
+    served = [
+        routes.blueprint(edge, door),
+        inbox_routes.blueprint(edge, edge.inbox, door),
+        receipts.blueprint(edge, door),
+        client.blueprint(),
+    ]
     if issuer is not None:
         let_in = partial(door.let_in, edge=edge)
         served.append(login.blueprint(login.Login(settings, issuer, cookie.open, let_in)))

@@ -8,10 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from opentelemetry.trace import SpanKind
-
 from services.edge.frames import EventFrame
-from shared.model.entry import Entry
 from shared.telemetry import metrics, tracing
 
 _LIVE, _REPLAYED = metrics.deliveries["live"], metrics.deliveries["replayed"]
@@ -20,24 +17,27 @@ _HEARTBEATS, _PROGRESS, _OTHERS = (metrics.frames[kind] for kind in ("heartbeat"
 _OTHER_BYTES = metrics.stream_bytes["other"]
 
 
-def live(frames: Sequence[EventFrame]) -> None:
-    """Frames as they happened."""
+def live(frames: Sequence[EventFrame]) -> Sequence[EventFrame]:
+    """Frames as they happened. Returns those of traced entries: mostly none."""
     _LIVE.total += len(frames)
-    _count(frames)
+    traced = _count(frames)
     now = time.time()
     for frame in frames:
-        metrics.delivery_seconds.observe(now - frame.appended_at)
+        trace_id = None if frame.entry is None else tracing.trace_id_of(frame.entry.traceparent)
+        metrics.delivery_seconds.observe(now - frame.appended_at, trace_id)
+    return traced
 
 
-def replayed(frames: Sequence[EventFrame]) -> None:
-    """Frames from the log, however old they are."""
+def replayed(frames: Sequence[EventFrame]) -> Sequence[EventFrame]:
+    """Frames from the log, however old they are. Returns those of traced entries."""
     _REPLAYED.total += len(frames)
-    _count(frames)
+    return _count(frames)
 
 
-def _count(frames: Sequence[EventFrame]) -> None:
+def _count(frames: Sequence[EventFrame]) -> Sequence[EventFrame]:
     _EVENTS.total += len(frames)
     _EVENT_BYTES.total += sum(map(len, frames))
+    return [frame for frame in frames if frame.entry is not None]
 
 
 def heartbeat(size_bytes: int, *, is_progress: bool) -> None:
@@ -50,16 +50,3 @@ def others(frames: int, size_bytes: int) -> None:
     """Frames of the stream itself: its greeting, what it announces, its end."""
     _OTHERS.total += frames
     _OTHER_BYTES.total += size_bytes
-
-
-def traced(entry: Entry, connection_id: str, *, replayed: bool) -> None:
-    """The span of one delivery, for the trace of its event."""
-    assert entry.traceparent is not None
-    attributes = tracing.about(entry.source, entry.id, entry.type) | {
-        "messaging.operation.type": "process",
-        tracing.POSITION: entry.position,
-        "carillon.replayed": replayed,
-        "carillon.connection": connection_id,
-    }
-    now_ns = time.time_ns()
-    tracing.record("process user.{id}", SpanKind.CONSUMER, entry.traceparent, attributes, now_ns, now_ns)

@@ -34,7 +34,7 @@ class Step:
     reason: str | None = None
     """Why it was skipped or failed: a short stable word."""
     about: Mapping[str, str] = field(default_factory=dict)
-    """What else is known: `position`, `user`, `connection`, `edge`, `replayed`, `deliveries`, …"""
+    """What else is known: `position`, `user`, `connection`, `edge`, `replayed`, `others`, …"""
 
     @property
     def key(self) -> tuple[str, str, str, str]:

@@ -79,7 +79,7 @@ def says(step: Step) -> str:
         f"connection {about['connection']}" if "connection" in about else "",
         f"on {about['edge']}" if "edge" in about else "",
         "replayed" if "replayed" in about else "",
-        f"and {about['deliveries']} more" if "deliveries" in about else "",
+        f"and {about['others']} others" if "others" in about else "",
         f"in a batch of {about['batch']}" if about.get("batch", "1") != "1" else "",
     ]
     return "  ".join(filter(None, words))

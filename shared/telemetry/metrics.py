@@ -215,6 +215,7 @@ stream_resets = Counter(
     "carillon_stream_resets", "Streams that could not go on from the client's cursor.", ["reason"], registry=REGISTRY
 )
 streams_closed = Counter("carillon_streams_closed", "Streams that ended.", ["reason"], registry=REGISTRY)
+receipts = Counter("carillon_receipts", "Traced events that a client said it has.", registry=REGISTRY)
 feeds_lost = Counter("carillon_feeds_lost", "Feeds that the broker ended.", registry=REGISTRY)
 
 # Telemetry itself.

@@ -18,7 +18,7 @@ _TOLD = {
     tracing.CONNECTION: "connection",
     tracing.EDGE: "edge",
     tracing.REPLAYED: "replayed",
-    tracing.DELIVERIES_COUNT: "deliveries",
+    tracing.OTHERS_COUNT: "others",
     tracing.BATCH_COUNT: "batch",
     tracing.EVENT_TYPE: "type",
 }

@@ -33,7 +33,7 @@ DELIVERIES = "carillon.deliveries"
 EVENT_ID, EVENT_SOURCE, EVENT_TYPE = "messaging.message.id", "cloudevents.event_source", "cloudevents.event_type"
 POSITION, STEP = "carillon.position", "carillon.step"
 USER, CONNECTION, EDGE, REPLAYED = "user.id", "carillon.connection", "carillon.edge", "carillon.replayed"
-BATCH_COUNT, DELIVERIES_COUNT = "messaging.batch.message_count", "carillon.deliveries"
+BATCH_COUNT, OTHERS_COUNT = "messaging.batch.message_count", "carillon.others"
 # Why the step led nowhere for somebody: `SKIPPED` as it should be, `FAILED` as it should not.
 SKIPPED, FAILED = "carillon.skipped", "carillon.failed"
 
