@@ -50,14 +50,20 @@ class Publisher:
         self._recent = Recent[Outcome](time.monotonic)
         self._max_event_bytes = max_event_bytes
 
-    async def publish(self, events: Sequence[Event], *, all_or_nothing: bool = False) -> list[Outcome]:
+    async def publish(
+        self, events: Sequence[Event], *, asked: Sequence[Event] | None = None, all_or_nothing: bool = False
+    ) -> list[Outcome]:
         """Publishes what was not published before, in this order. Returns for each event a receipt or its error.
+
+        Args:
+            asked: the events as they came, where something has been added to them since: a repeat is compared
+                by what its producer says, for rules may have changed between two tries.
 
         - `Unavailable`: it may have been stored; publish it again, and it is in the log once.
         - `IdentityConflict`, `EventTooLarge`: it was not stored.
         - `Abandoned`: with `all_or_nothing`, nothing is published where one of them conflicts or is too large.
         """
-        attempts = [self._begun(event) for event in events]
+        attempts = [self._begun(event, came) for event, came in zip(events, asked or events, strict=True)]
         own = [attempt for attempt in attempts if attempt.known is None]
         try:
             await self._decide(own)
@@ -72,11 +78,11 @@ class Publisher:
                 self._settle(attempt)
         return [await attempt.settled() for attempt in attempts]
 
-    def _begun(self, event: Event) -> _Attempt:
+    def _begun(self, event: Event, asked: Event) -> _Attempt:
         known = self._recent.get((event.source, event.id))
         if known is None:
-            return _Attempt(event, self._recent.begin((event.source, event.id), event))
-        return _Attempt(event, known, known, _conflict(known, event))
+            return _Attempt(event, asked, self._recent.begin((event.source, event.id), event))
+        return _Attempt(event, asked, known, known, _conflict(known, asked))
 
     async def _decide(self, attempts: Sequence[_Attempt]) -> None:
         """Finds duplicates, and gives the others their contexts: base64 and these make an event longer than it came."""
@@ -87,7 +93,7 @@ class Publisher:
         stored = {entry.identity: entry for entry in await self._event_log.entries(found)} if found else {}
         for attempt in attempts:
             if attempt.identity in positions:
-                attempt.outcome = _duplicate(attempt.event, stored.get(attempt.identity))
+                attempt.outcome = _duplicate(attempt.asked, stored.get(attempt.identity))
             else:
                 attempt.create()
                 attempt.outcome = self._too_large(attempt.body)
@@ -121,6 +127,7 @@ class _Attempt:
     """One event on its way to its outcome."""
 
     event: Event
+    asked: Event
     published: Published[Outcome]
     known: Published[Outcome] | None = None
     """Where the event was published by another call, or by this one before."""

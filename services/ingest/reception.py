@@ -19,6 +19,8 @@ from shared.web.problem import reason_of
 # Some ten times what the broker confirms at a time: the last of them waits a fraction of a second. Over it the
 # answer is 503 at once: waiting here would hold memory without bound, while the client's retry costs nothing.
 MAX_PUBLISHES_IN_FLIGHT = 2000
+# Events of a batch that are looked at before others get their turn: with rules, some milliseconds.
+ADMITTED_AT_ONCE = 20
 # Of the time that a backend has for one call: an accepted event takes several, and its caller is told in time.
 SHARE_OF_TIMEOUT = 0.9
 
@@ -78,6 +80,8 @@ def anything(event: Event) -> None:
 class _Admitted:
     """An event that may be published, as it will be, with what is said about it."""
 
+    asked: Event
+    """As it came."""
     event: Event
     notifications: tuple[Event, ...]
 
@@ -139,7 +143,11 @@ class Reception:
         self._check(event)
 
     async def _outcomes(self, events: Sequence[Event], producer: Producer, all_or_nothing: bool) -> list[Outcome]:
-        admitted = [self._admitted(event, producer) for event in events]
+        admitted: list[_Admitted | CarillonError] = []
+        for number, event in enumerate(events, 1):
+            admitted.append(self._admitted(event, producer))
+            if number % ADMITTED_AT_ONCE == 0:
+                await asyncio.sleep(0)
         if all_or_nothing and any(isinstance(one, CarillonError) for one in admitted):
             admitted = [one if isinstance(one, CarillonError) else Abandoned() for one in admitted]
         published = iter(await self._published([one for one in admitted if isinstance(one, _Admitted)], all_or_nothing))
@@ -155,12 +163,13 @@ class Reception:
         except InvalidEvent as refused:
             return refused
         routing = self._rules.route(event)
-        return _Admitted(_with_audience(event, routing.audience), routing.notifications)
+        return _Admitted(event, _with_audience(event, routing.audience), routing.notifications)
 
     async def _published(self, admitted: Sequence[_Admitted], all_or_nothing: bool) -> list[Outcome]:
         """Publishes within the time, or says that it is unknown; whoever asked may have gone meanwhile."""
         places = sum(1 + len(one.notifications) for one in admitted)
-        if places > self._free_places:
+        # Who needs more places than there are goes alone: waiting would never end that.
+        if places > self._free_places < MAX_PUBLISHES_IN_FLIGHT or not self._free_places:
             return [Busy("as many publishes are under way as this server takes")] * len(admitted)
         if not admitted:
             return []
@@ -181,7 +190,8 @@ class Reception:
 
         Before, because its first try may have ended between the two.
         """
-        outcomes = await self._publisher.publish([one.event for one in admitted], all_or_nothing=all_or_nothing)
+        events, asked = [one.event for one in admitted], [one.asked for one in admitted]
+        outcomes = await self._publisher.publish(events, asked=asked, all_or_nothing=all_or_nothing)
         said = [
             (number, notification)
             for number, outcome in enumerate(outcomes)

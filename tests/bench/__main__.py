@@ -18,7 +18,7 @@ from typing import Any
 
 import uvloop
 
-from tests.bench import append, depth, fanout, latency, memory, micro, pipeline, resume, rivals, webhooks
+from tests.bench import append, depth, fanout, latency, memory, micro, pipeline, resume, rivals, rules, webhooks
 from tests.bench.measure import Benchmark, Result, Sample, results_of, shown
 from tests.bench.stage import Stage
 from tests.harness.process import ROOT
@@ -26,6 +26,7 @@ from tests.harness.process import ROOT
 ALL: Sequence[Benchmark] = (
     micro.BENCHMARK,
     webhooks.BENCHMARK,
+    rules.BENCHMARK,
     append.BENCHMARK,
     pipeline.BENCHMARK,
     latency.FOUR_SERVICES,

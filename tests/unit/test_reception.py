@@ -43,9 +43,10 @@ class ToldToAlice:
     """Every order is alice's business, and she is told in words."""
 
     words: str = "An order"
+    type: str = "order.created"
 
     def route(self, event: Event) -> Routing:
-        if event.type != "order.created":
+        if event.type != self.type:
             return Routing()
         said = an_event(
             id=f"{event.source} {event.id}",
@@ -176,6 +177,23 @@ async def test_the_same_identity_with_other_content_is_refused(backends: Switche
     assert len(backends.published) == 1
 
 
+@pytest.mark.parametrize("is_in_the_log", [True, False])
+async def test_a_repeat_under_new_rules_is_compared_by_what_its_producer_says(
+    backends: SwitchedBackends, is_in_the_log: bool
+) -> None:
+    """Its first try reached fewer than the rules name by now, which is no fault of the producer."""
+    rules = ToldToAlice(type="unknown")
+    reception = backends.reception(rules=rules)
+    await reception.accept_one(an_event(audience="user:bob"), ANYONE)
+    if is_in_the_log:
+        await backends.append(backends.published[0])
+        reception = backends.reception(rules=rules)
+    rules.type = "order.created"
+    assert (await reception.accept_one(an_event(audience="user:bob"), ANYONE)).duplicate
+    with pytest.raises(IdentityConflict, match="user:eve"):
+        await reception.accept_one(an_event(audience="user:eve"), ANYONE)
+
+
 async def test_a_batch_may_hold_duplicates_and_conflicts_of_its_own(backends: SwitchedBackends) -> None:
     events = [an_event(data=1), an_event(data=1), an_event(data=2), an_event(id="2")]
     outcomes = await backends.reception().accept(events, ANYONE)
@@ -271,6 +289,42 @@ async def test_over_the_bound_events_are_refused_at_once(
     backends.broker_may_confirm.set()
     assert kinds(await waiting) == [Receipt, Receipt]
     assert kinds(await reception.accept([an_event(id="3"), an_event(id="4")], ANYONE)) == [Receipt, Receipt]
+
+
+async def test_a_call_that_needs_more_places_than_there_are_goes_alone(
+    backends: SwitchedBackends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused whenever it comes, its producer would try again for ever: rules speak about each event of a batch."""
+    monkeypatch.setattr(module, "MAX_PUBLISHES_IN_FLIGHT", 3)
+    reception = backends.reception(rules=ToldToAlice())
+    batch = [an_event(id=str(number)) for number in range(4)]
+    backends.broker_may_confirm.clear()
+    alone = asyncio.create_task(reception.accept(batch, ANYONE))
+    await eventually(lambda: backends.under_way)
+    assert kinds(await reception.accept([an_event(id="other")], ANYONE)) == [Busy]
+    backends.broker_may_confirm.set()
+    assert kinds(await alone) == [Receipt] * 4
+    assert len(backends.published) == 8
+    assert kinds(await reception.accept([an_event(id="other")], ANYONE)) == [Receipt]
+
+
+async def test_others_get_their_turn_while_a_large_batch_is_looked_at(backends: SwitchedBackends) -> None:
+    turns = 0
+
+    def check(event: Event) -> None:
+        seen.append(turns)
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    seen: list[int] = []
+    beside = asyncio.create_task(other())
+    await backends.reception(check=check).accept([an_event(id=str(number)) for number in range(100)], ANYONE)
+    beside.cancel()
+    assert len(set(seen)) == 100 / module.ADMITTED_AT_ONCE
 
 
 @pytest.mark.parametrize("hangs", ["log_may_answer", "broker_may_confirm"])

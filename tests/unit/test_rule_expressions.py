@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.rules.expression import FUNCTIONS, compiled, equalities
+from services.ingest.rules.expression import FUNCTIONS, compiled, needed
 from services.ingest.rules.steps import MAX_STEPS_PER_RULE, Steps, TooMuchWork
 from services.ingest.rules.wrong import Failed, Wrong
 
@@ -129,14 +129,25 @@ def test_what_costs_too_much_is_stopped(text: str) -> None:
     assert time.process_time() - began < 0.5
 
 
-def test_what_must_be_equal_is_known_for_the_index() -> None:
-    assert equalities(compiled("data.a.b == 'x' && source == 'y' && data.n > `1`")) == {
-        ("data", "a", "b"): "x",
-        ("source",): "y",
-    }
-    assert equalities(compiled("data.a == 'x' || data.b == 'y'")) == {}
-    assert equalities(compiled("!(data.a == 'x')")) == {}
-    assert equalities(compiled("data.a[0] == 'x' && data.b == `1`")) == {}
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("data.a.b == 'x' && source == 'y' && data.n > `1`", {"data.a.b": {"x"}, "source": {"y"}}),
+        ("data.n == `1` && data.on == `true`", {"data.n": {1}, "data.on": {True}}),
+        ("data.none == `null`", {"data.none": {None}}),
+        ("data.a == 'x' || data.a == 'y' || data.a == 'z'", {"data.a": {"x", "y", "z"}}),
+        ("(data.a == 'x' && data.b == 'y') || data.a == 'z'", {"data.a": {"x", "z"}}),
+        ("data.a == 'x' || data.b == 'y'", {}),
+        ("data.a == 'x' || data.c", {}),
+        ("!(data.a == 'x')", {}),
+        ("data.a != 'x'", {}),
+        ("data.a == `[1]`", {}),
+        ("data.a[0] == 'x'", {}),
+        ("data.a == data.b", {}),
+    ],
+)  # fmt: skip
+def test_what_must_be_equal_is_known_for_the_index(text: str, values: dict[str, set[Any]]) -> None:
+    assert {".".join(path): set(found) for path, found in needed(compiled(text)).items()} == values
 
 
 names = st.sampled_from(["data", "data.a", "data.list", "type", "data.list[]", "data.list[*].a", 'data."x y"'])

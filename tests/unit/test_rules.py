@@ -16,7 +16,7 @@ from services.ingest.rules.explaining import OWN, explain
 from services.ingest.rules.index import fits
 from services.ingest.rules.notice import MAX_BODY_CHARS, MAX_TITLE_CHARS
 from services.ingest.rules.outcome import Outcome
-from services.ingest.rules.ruleset import MAX_ADDED_BYTES, RuleSet, added_tags
+from services.ingest.rules.ruleset import MAX_ADDED_BYTES, MAX_NOTIFICATIONS, RuleSet, added_tags
 from shared.model.event import Event
 from shared.model.tags import CONTROL, MAX_AUDIENCE_TAGS, checked_tag
 from tests.harness.rules import event, rules_of
@@ -254,6 +254,17 @@ def test_each_rule_that_notifies_makes_one() -> None:
     assert routing.audience == ()
 
 
+def test_so_many_notifications_are_made_about_one_event() -> None:
+    rules = "".join(
+        one("type: a", "audience: topic:x", "notify: {title: t}", name=f"r{number}") for number in range(25)
+    )
+    routing = rules_of("rules:\n" + rules).route(event("a"))
+    assert len(routing.notifications) == MAX_NOTIFICATIONS
+    assert ["not said" in "".join(each.troubles) for each in routing.matched] == [False] * 20 + [True] * 5
+    explained = explain(rules_of("rules:\n" + rules), event("a"))
+    assert len(explained["notifications"]) == MAX_NOTIFICATIONS
+
+
 def test_nobody_to_notify_is_no_notification() -> None:
     silent = one("type: a", "notify: {title: t}") + one("type: a", "audience: 'user:{{ data.x }}'", name="other")
     assert rules_of("rules:\n" + silent).route(event("a", {"x": "a b"})).notifications == ()
@@ -364,6 +375,7 @@ conditions = st.sampled_from(
         "data",
         "data.a == 'bob'",
         "data.a == `1`",
+        "data.a == `true` || data.a == `null`",
         "length(data) > `1`",
         "contains(data.list, 'a')",
         "!(data.a)",

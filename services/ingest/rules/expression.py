@@ -50,6 +50,9 @@ _STRUCTURES = (list, dict)
 _CHARS_PER_STEP = 256
 
 Node = dict[str, Any]
+Path = tuple[str, ...]
+Scalar = str | int | float | bool | None
+SCALAR = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +98,26 @@ def compiled(text: str) -> Expression:
     return Expression(text, tree)
 
 
-def equalities(expression: Expression) -> dict[tuple[str, ...], str]:
-    """What must hold for the expression to be true, of the form `a.b == 'text'`: the texts by their paths."""
-    return dict(_equalities(expression.tree))
+def needed(expression: Expression) -> dict[Path, frozenset[Scalar]]:
+    """What must be there for the expression to be true, as far as `==` says it: at each path one of the values."""
+    return _needed(expression.tree)
 
 
-def _equalities(node: Node) -> Iterator[tuple[tuple[str, ...], str]]:
+def _needed(node: Node) -> dict[Path, frozenset[Scalar]]:
     match node:
-        case {"type": "and_expression", "children": children}:
-            for child in children:
-                yield from _equalities(child)
-        case {"type": "comparator", "value": "eq", "children": [left, {"type": "literal", "value": str(text)}]}:
-            if path := _path(left):
-                yield path, text
+        case {"type": "and_expression", "children": [left, right]}:
+            return _needed(left) | _needed(right)
+        case {"type": "or_expression", "children": [left, right]}:
+            first, second = _needed(left), _needed(right)
+            return {path: first[path] | second[path] for path in first.keys() & second.keys()}
+        case {"type": "comparator", "value": "eq", "children": [left, {"type": "literal", "value": value}]}:
+            path = _path(left)
+            return {path: frozenset([value])} if path and isinstance(value, SCALAR) else {}
+        case _:
+            return {}
 
 
-def _path(node: Node) -> tuple[str, ...]:
+def _path(node: Node) -> Path:
     """The names of `a.b.c`; none for anything else."""
     match node:
         case {"type": "field", "value": name}:

@@ -7,17 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
-from services.ingest.rules.expression import equalities
+from services.ingest.rules.expression import SCALAR, Path, Scalar, needed
 from services.ingest.rules.rule import Rule
 from services.ingest.rules.scope import Scope
 from shared.model.patterns import WILDCARD
 
 Numbered = tuple[int, Rule]
-Path = tuple[str, ...]
 
 
 class Index:
-    """By exact type and source, or by what a pattern of types begins with; and in there by one text of the data.
+    """By exact type and source, or by what a pattern of types begins with; and in there by one value of the data.
 
     So a thousand rules cost an event some look-ups, whether they differ in their types (`order.created`), in
     their sources, or in what they compare: `data.repository.full_name == 'acme/site'`.
@@ -53,27 +52,32 @@ class Index:
 
 
 class _Bucket:
-    """Rules of one key; those whose condition needs a certain text somewhere wait under it."""
+    """Rules of one key; those whose condition needs a certain value somewhere wait under it."""
 
     def __init__(self) -> None:
         self._always: list[Numbered] = []
-        self._waiting: dict[Path, dict[str, list[Numbered]]] = {}
+        self._waiting: dict[Path, dict[Scalar, list[Numbered]]] = {}
 
     def add(self, number: int, rule: Rule) -> None:
-        needed = equalities(rule.when) if rule.when else {}
-        if not needed:
+        values = needed(rule.when) if rule.when else {}
+        if not values:
             self._always.append((number, rule))
             return
         # Where the fewest wait: all may need `data.action == 'opened'`, and each another repository.
-        path = min(needed, key=lambda path: len(self._waiting.get(path, {}).get(needed[path], ())))
-        self._waiting.setdefault(path, {}).setdefault(needed[path], []).append((number, rule))
+        path = min(values, key=lambda path: self._crowd(path, values[path]))
+        for value in values[path]:
+            self._waiting.setdefault(path, {}).setdefault(value, []).append((number, rule))
+
+    def _crowd(self, path: Path, values: Iterable[Scalar]) -> int:
+        return sum(len(self._waiting.get(path, {}).get(value, ())) for value in values)
 
     def candidates(self, scope: Scope) -> Iterator[Numbered]:
         yield from self._always
-        for path, by_text in self._waiting.items():
-            text = _at(path, scope.names)
-            if isinstance(text, str):
-                yield from by_text.get(text, ())
+        for path, by_value in self._waiting.items():
+            value = _at(path, scope.names)
+            # 1, 1.0 and true are one key; the condition itself tells them apart.
+            if isinstance(value, SCALAR):
+                yield from by_value.get(value, ())
 
 
 def fits(rule: Rule, type_: str, source: str, subject: str | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.ingest.rules.index import Index, fits
 from services.ingest.rules.outcome import Outcome, outcome
@@ -16,6 +16,8 @@ from shared.model.tags import MAX_AUDIENCE_TAGS
 
 # What rules may add to an event, beside its data within the size limit.
 MAX_ADDED_BYTES = 64 * 1024
+# About one event; each is an event to publish before its producer is answered.
+MAX_NOTIFICATIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class RuleSet:
 
     def route(self, event: Event) -> Routing:
         """Who shall receive the event by the rules, and what it says to them. Never raises."""
-        matched = tuple(each for each in self.outcomes(event) if each.matched)
+        matched = _bounded(each for each in self.outcomes(event) if each.matched)
         notifications = tuple(each.notification for each in matched if each.notification)
         return Routing(added_tags(event, matched), notifications, matched)
 
@@ -62,6 +64,19 @@ class RuleSet:
         for rule in self.rules:
             if rule.name not in looked_at and fits(rule, event.type, event.source, event.subject):
                 yield Outcome(rule, False, "when is false")
+
+
+def _bounded(matched: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """What goes beyond the number of notifications is not said, and that is told."""
+    kept: list[Outcome] = []
+    said = 0
+    for each in matched:
+        said += each.notification is not None
+        if each.notification is not None and said > MAX_NOTIFICATIONS:
+            trouble = f"more than {MAX_NOTIFICATIONS} rules notify about this event: not said"
+            each = replace(each, notification=None, troubles=(*each.troubles, trouble))
+        kept.append(each)
+    return tuple(kept)
 
 
 def added_tags(event: Event, outcomes: Iterable[Outcome]) -> tuple[str, ...]:
