@@ -16,6 +16,7 @@ from services.edge.frames import CloseReason, EventFrame, ResetReason
 from services.edge.handover import start_after
 from services.edge.inbox import Inbox
 from services.edge.inbox_news import InboxNews
+from services.edge.inbox_traces import InboxTraces
 from services.edge.limits import Rate, TooMany
 from services.edge.presence import Presence
 from services.edge.selection import Selection
@@ -26,6 +27,7 @@ from shared.model.cursor import Cursor
 from shared.model.entry import Entry, Head, Page
 from shared.model.errors import LogUnavailable, Unavailable
 from shared.model.event import Event
+from shared.model.notification import TYPE as NOTIFICATION
 from shared.model.settings import Settings
 from shared.model.tags import inbox_tag
 from shared.ports.sessions import SessionStore
@@ -66,6 +68,7 @@ class Edge:
         self._news = InboxNews(self.inbox, lambda sub: list(self._connections.get(sub, ())), self._spawn)
         self.presence = Presence(backends.sessions, backends.broker, tell=settings.presence)
         self.traces = DeliveryTraces(self.presence.edge)
+        self.inbox_traces = InboxTraces(self.inbox, self.entries, self.traces, self._spawn)
         self._log_id = ""
         self._fanout = Fanout(backends.broker, self.encode, self._spawn)
         self._connections: dict[str, dict[Connection, None]] = {}
@@ -237,6 +240,8 @@ class Edge:
     def inbox_moved(self, connection: Connection, entry: Entry) -> None:
         """A live entry may have changed the counts of the connection's user, or the topics that they follow."""
         self._news.due(connection.session.sub, entry.position)
+        if entry.type == NOTIFICATION:
+            self.inbox_traces.notified(connection, entry)
         if entry.type == SUBSCRIPTION and connection.follows_topics:
             connection.choose()
             self._spawn(self._choose_again(connection, entry.position), "edge-topics")

@@ -51,7 +51,10 @@ def blueprint(edge: Edge, inbox: Inbox, door: Doorkeeper) -> Blueprint:
             raise Refusal(404, f"there is no mark {mark[:40]!r}", fix=f"use one of: {', '.join(MARKS)}")
         session = await door.session(edge)
         marking = parse_marking(await _json_body(), await edge.head())
-        return _counted(await inbox.mark(session, MARKS[mark], marking))
+        concerned = await edge.inbox_traces.concerned(session, MARKS[mark], marking)
+        counts = await inbox.mark(session, MARKS[mark], marking)
+        edge.inbox_traces.marked(session, MARKS[mark], concerned)
+        return _counted(counts)
 
     @routes.get("/v1/subscriptions")
     async def list_topics() -> Response:

@@ -80,6 +80,11 @@ def turn_off() -> None:
     set_up(Resource.get_empty(), 0.0)
 
 
+def is_on() -> bool:
+    """Whether this process records anything."""
+    return _tracing.is_on
+
+
 def is_traced(traceparent: str | None) -> bool:
     """Whether spans of this context are recorded here. Cheap: hot paths ask it for each entry."""
     return _tracing.is_on and traceparent is not None and traceparent[-1] in _ODD_DIGITS

@@ -116,7 +116,7 @@ class Stream:
 
 
 def bearer(user: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {sign_token(SECRET, sub=user, tags=(), ttl_s=600)}"}
+    return {"Authorization": f"Bearer {sign_token(SECRET, sub=user, tags=('topic:builds',), ttl_s=600)}"}
 
 
 @asynccontextmanager
@@ -350,3 +350,57 @@ async def test_the_journey_of_an_event_is_kept_without_any_backend(settings: Set
     assert [(step.stage, step.outcome, step.reason) for step in second.steps] == [
         ("accepted", "done", None), ("persisted", "done", None), ("dispatched", "skipped", "no-one-connected"),
     ]  # fmt: skip
+
+
+async def test_what_a_user_does_in_the_inbox_belongs_to_the_journey(settings: Settings) -> None:
+    async with running(settings) as platform, exporting("test", settings, platform.backends.journeys):
+        await platform.publish("1", type="notification.sent", data={"title": "Built"}, audience="user:alice")
+        await platform.publish("2", type="notification.sent", data={"title": "Broken"}, audience="user:alice")
+
+        async def listed() -> list[dict[str, Any]]:
+            answer = await platform.client.get("/v1/inbox", headers=bearer("alice"))
+            items: list[dict[str, Any]] = (await answer.get_json())["items"]
+            assert len(items) == 2
+            return items
+
+        newest, oldest = await answered(listed, AssertionError, KeyError)
+        for mark, body in (("seen", {"through": await cursor_of(platform)}), ("read", {"ids": [oldest["id"]]})):
+            answer = await platform.client.post(f"/v1/inbox/{mark}", json=body, headers=bearer("alice"))
+            assert answer.status_code == 200
+        of_first = await stages_of(platform, "1", count=5)
+        of_second = await stages_of(platform, "2", count=4)
+    assert newest["traceparent"].startswith(f"00-{CALLER_TRACE}")
+    assert of_first[3:] == [("seen", "done", None, "alice"), ("read", "done", None, "alice")]
+    assert of_second[3:] == [("seen", "done", None, "alice")]
+
+
+async def test_a_muted_topic_is_skipped_for_who_has_muted_it(settings: Settings) -> None:
+    async with running(settings) as platform, exporting("test", settings, platform.backends.journeys):
+        for path in ("/v1/subscriptions/builds", "/v1/subscriptions/builds/mute"):
+
+            async def chosen(path: str = path) -> None:
+                # 503 while the read model is built for the first time.
+                assert (await platform.client.put(path, headers=bearer("alice"))).status_code == 200
+
+            await answered(chosen, AssertionError)
+        async with platform.stream("alice") as stream:
+            await platform.publish("1", type="notification.sent", data={"title": "Built"}, audience="topic:builds")
+            await stream.until("event: notification.sent")
+            found = await stages_of(platform, "1", count=5)
+    assert set(found[3:]) == {("delivered", "done", None, "alice"), ("delivered", "skipped", "muted", "alice")}
+
+
+async def cursor_of(platform: Platform) -> str:
+    answer = await platform.client.get("/v1/inbox", headers=bearer("alice"))
+    return str((await answer.get_json())["cursor"])
+
+
+async def stages_of(platform: Platform, id_: str, count: int) -> list[tuple[str, str, str | None, str | None]]:
+    """Stage, outcome, reason and user of each step, once there are so many."""
+
+    async def kept() -> list[tuple[str, str, str | None, str | None]]:
+        steps = await platform.backends.journeys.of_event(id_, limit=100)
+        assert len(steps) == count
+        return [(step.stage, step.outcome, step.reason, step.about.get("user")) for step in steps]
+
+    return await answered(kept, AssertionError)
