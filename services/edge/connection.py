@@ -62,7 +62,7 @@ class Connection:
         "_opened_at_head",
         "_said_all",
         "_selection",
-        "_session_timer", "_since",
+        "_session_timer", "_since", "_trimmed_to",
         "_wake",
         "_wrote_at",
         "address",
@@ -91,6 +91,7 @@ class Connection:
         self._closing: CloseReason | None = None
         self._news: bytes | None = None
         self._choosing = False
+        self._trimmed_to: int | None = None
         self._beat_due = self._has_ended = self._expiry_due = self._came_early = self._said_all = False
         self._announced = self._opened_at_head = 0
         self._wrote_at = self._loop.time()
@@ -222,6 +223,9 @@ class Connection:
             return ()
         if self._greeting is not None:
             due, self._greeting = self._own(self._greeting), None
+        elif self._trimmed_to is not None and self._closing is None:
+            due = self._own(frames.reset(ResetReason.TRIMMED, self._edge.cursor(self._trimmed_to)))
+            self._trimmed_to = None
         elif self._closing is not None:
             self._said_all = True
             due = self._own(frames.closing(self._closing, self._edge.reconnect_delay_ms(self._closing)))
@@ -318,7 +322,11 @@ class Connection:
         return due or self._live(handover, max_bytes)
 
     async def _read(self, after: int) -> Page:
-        return await self._edge.read(after, self.tags)
+        page = await self._edge.read(after, self.tags)
+        if after < page.head.floor:
+            # Retention has overtaken a client that takes its backlog slowly: what is missing must not be silent.
+            self._trimmed_to = page.head.floor
+        return page
 
     def _replayed(self, entry: Entry) -> EventFrame | None:
         if self._closing is not None or not self._shows(entry) or not self._is_of_its_time(entry):

@@ -58,6 +58,11 @@ class LogOfOne:
         self.forgotten.append(connection)
 
 
+class LogTrimmed(LogOfOne):
+    async def read(self, after: int, tags: Any) -> Page:
+        return Page([entry_at(8)], 9, Head("log1", 9, floor=7))
+
+
 class LogAway(LogOfOne):
     async def read(self, after: int, tags: Any) -> Page:
         raise LogUnavailable("away")
@@ -126,3 +131,20 @@ async def test_a_stream_that_is_behind_beats_while_the_log_is_away() -> None:
         assert [await anext(stream), await anext(stream)] == [frames.HEARTBEAT] * 2
     connection.end()
     await cast("Any", stream).aclose()
+
+
+async def test_a_backlog_that_retention_overtook_says_so() -> None:
+    """The client took its time, and what it was about to read was trimmed: before, it never heard of it."""
+    connection = Connection(cast("Edge", LogTrimmed()), SESSION, Selection(), "")
+    connection.bound()
+    connection.begin(3, None, head=9)
+    stream = asgi_body(connection)
+    async with asyncio.timeout(10):
+        _, reset, first = [await anext(stream) for _ in range(3)]
+    connection.end()
+    await cast("Any", stream).aclose()
+
+    assert b"event: reset" in reset
+    assert b"history-trimmed" in reset
+    assert b"id: log1.7\n" in reset
+    assert first.startswith(b"id: log1.8\n")
