@@ -18,7 +18,7 @@ from typing import Any
 
 import uvloop
 
-from tests.bench import append, depth, fanout, latency, memory, micro, pipeline, resume, rivals, rules, webhooks
+from tests.bench import append, depth, fanout, inbox, latency, memory, micro, pipeline, resume, rivals, rules, webhooks
 from tests.bench.measure import Benchmark, Result, Sample, results_of, shown
 from tests.bench.stage import Stage
 from tests.harness.process import ROOT
@@ -35,6 +35,7 @@ ALL: Sequence[Benchmark] = (
     memory.BENCHMARK,
     resume.BENCHMARK,
     depth.BENCHMARK,
+    inbox.BENCHMARK,
     rivals.OF_1000,
     rivals.OF_5000,
 )
