@@ -6,6 +6,7 @@ they have not read, and "all up to here" is one of them.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
 Span = tuple[int, int]
@@ -16,19 +17,32 @@ def with_span(spans: Sequence[Span], first: int, last: int) -> Spans:
     """The spans with every position from `first` to `last` in them."""
     if first > last:
         return tuple(spans)
-    before = [span for span in spans if span[1] < first - 1]
-    after = [span for span in spans if span[0] > last + 1]
-    touched = spans[len(before) : len(spans) - len(after)]
-    if touched:
-        first, last = min(first, touched[0][0]), max(last, touched[-1][1])
-    return (*before, (first, last), *after)
+    begin, end = _touching(spans, first - 1, last + 1)
+    if begin < end:
+        first, last = min(first, spans[begin][0]), max(last, spans[end - 1][1])
+    return (*spans[:begin], (first, last), *spans[end:])
 
 
 def without_span(spans: Sequence[Span], first: int, last: int) -> Spans:
     """The spans with no position from `first` to `last` in them."""
     if first > last:
         return tuple(spans)
-    return tuple(part for span in spans for part in _left(span, first, last))
+    begin, end = _touching(spans, first, last)
+    left = (part for span in spans[begin:end] for part in _left(span, first, last))
+    return (*spans[:begin], *left, *spans[end:])
+
+
+def _touching(spans: Sequence[Span], first: int, last: int) -> tuple[int, int]:
+    """Which of the spans hold a position from `first` to `last`, as a slice."""
+    return bisect_left(spans, first, key=_end), bisect_right(spans, last, key=_begin)
+
+
+def _begin(span: Span) -> int:
+    return span[0]
+
+
+def _end(span: Span) -> int:
+    return span[1]
 
 
 def _left(span: Span, first: int, last: int) -> Iterator[Span]:
@@ -40,15 +54,19 @@ def _left(span: Span, first: int, last: int) -> Iterator[Span]:
 
 def united(*several: Iterable[Span]) -> Spans:
     """Every position that is in one of them."""
-    found: Spans = ()
-    for span in sorted(span for spans in several for span in spans):
-        found = with_span(found, *span)
-    return found
+    found: list[Span] = []
+    for first, last in sorted(span for spans in several for span in spans):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(last, found[-1][1])
+        else:
+            found.append((first, last))
+    return tuple(found)
 
 
-def holds(spans: Iterable[Span], position: int) -> bool:
+def holds(spans: Sequence[Span], position: int) -> bool:
     """Whether the position is in one of the spans."""
-    return any(first <= position <= last for first, last in spans)
+    begin, end = _touching(spans, position, position)
+    return begin < end
 
 
 def gaps(spans: Sequence[Span], first: int, last: int) -> Iterator[Span]:
