@@ -161,6 +161,17 @@ events_refused = Counter(
     "carillon_events_refused", "Events that ingest did not accept, whichever door they came by.", ["reason"],
     registry=REGISTRY,
 )  # fmt: skip
+catalogue_breaches = Counter(
+    "carillon_catalogue_breaches", "Events that were not as the catalogue says of their type.", ["validation"],
+    registry=REGISTRY,
+)  # fmt: skip
+rules_notifications = Counter("carillon_rules_notifications", "Notifications that rules made.", registry=REGISTRY)
+rules_troubles = Counter(
+    "carillon_rules_troubles", "Times that a rule matched an event and could not be applied whole.", registry=REGISTRY
+)
+rules_refused_tags = Counter(
+    "carillon_rules_refused_tags", "Recipients of rules that were no tags, or too many.", registry=REGISTRY
+)
 refusals = Counter(
     "carillon_refusals", "Requests that were answered with an error, by the part of Carillon.", ["part", "reason"],
     registry=REGISTRY,

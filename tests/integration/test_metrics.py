@@ -289,7 +289,7 @@ async def test_exemplars_lead_to_the_trace_where_openmetrics_is_asked_for(platfo
 def test_every_counter_is_expected_to_move_by_some_test() -> None:
     unit_tests = Path(__file__).parents[1] / "unit"
     others = [(unit_tests / name).read_text() for name in ("test_span_queue.py", "test_receipts.py")]
-    here = "".join((Path(__file__).read_text(), *others))
+    here = "".join((Path(__file__).read_text(), Path(__file__).with_name("test_rules.py").read_text(), *others))
     counted = {name.split("__")[0] for name in counters()} | {
         "events_duplicate",
         "events_refused",

@@ -6,11 +6,13 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
 from tests.eventually import answered
 from tests.harness.asgi import Answer
+from tests.harness.moved import moved
 from tests.harness.own_ingest import OwnIngest, own_ingest
 
 pytestmark = pytest.mark.timeout(60)
@@ -23,7 +25,7 @@ def rules(*recipients: str, title: str) -> str:
 rules:
   - name: order
     match: {{type: order.*}}
-    audience: [{", ".join(recipients)}]
+    audience: {json.dumps(recipients)}
     notify: {{title: "{title}"}}
 """
 
@@ -156,6 +158,17 @@ async def test_the_catalogue_refuses_what_breaks_it_and_says_where(ingest: OwnIn
     schema = await ingest.ask("GET", problem["fix"].rpartition(" ")[2].encode())
     assert (schema.status, json.loads(schema.body)["title"]) == (200, "Job progress")
     await ingest.entries(0)
+
+
+async def test_what_goes_wrong_is_counted(ingest: OwnIngest, file: File) -> None:
+    file.says("user:{{ data.a }}", "user:bob")
+    await eventually_routed(ingest, "user:bob")
+    persisted = {"events_persisted": 2, "batch_events_count": ANY, "append_seconds_count": ANY}
+    async with moved(events_accepted=2, rules_notifications=1, rules_troubles=1, rules_refused_tags=1, **persisted):
+        await publish(ingest, order(1))
+        await ingest.entries(2)
+    async with moved(events_refused__invalid_event=1, refusals__ingest__invalid_event=1, catalogue_breaches__enforce=1):
+        await publish(ingest, order(2, type="data.changed"))
 
 
 async def test_the_catalogue_is_shown(ingest: OwnIngest) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from services.ingest.catalogue.event_type import Breach, EventType, Schema
 from shared.model.errors import InvalidEvent
 from shared.model.event import Event
+from shared.telemetry import metrics
 
 # A producer that sends what its type does not say does so each time.
 WARN_EVERY_S = 60.0
@@ -40,6 +41,7 @@ class Catalogue:
             return
         if (breach := event_type.breach(event)) is None:
             return
+        metrics.catalogue_breaches.labels(event_type.validation).inc()
         if event_type.validation == "enforce":
             fix = f"send what the catalogue says of {event.type}: /catalogue/{event.type}.json"
             raise InvalidEvent(breach.field, breach.problem, fix)

@@ -13,6 +13,7 @@ from services.ingest.rules.loading import files_of, load
 from services.ingest.rules.ruleset import Routing, RuleSet
 from services.ingest.rules.telling import TroubleLog
 from shared.model.event import Event
+from shared.telemetry import metrics
 
 
 class LiveRules(Reloaded[RuleSet]):
@@ -37,10 +38,13 @@ class LiveRules(Reloaded[RuleSet]):
         return self.value
 
     def route(self, event: Event) -> Routing:
-        """As `RuleSet.route`; what went wrong is logged. Never raises."""
+        """As `RuleSet.route`; what went wrong is counted and logged. Never raises."""
         routing = self.rules.route(event)
+        metrics.rules_notifications.inc(len(routing.notifications))
         for outcome in routing.matched:
             if outcome.troubles:
+                metrics.rules_troubles.inc()
+                metrics.rules_refused_tags.inc(outcome.refused_tags)
                 self._troubles.tell(outcome, event)
         return routing
 
