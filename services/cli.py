@@ -7,6 +7,7 @@ import click
 from services.commands import (
     certify,
     doctor,
+    keys,
     log,
     log_transfer,
     log_trim,
@@ -47,6 +48,7 @@ for command in (
     publish.publish,
     tail.tail,
     token.token,
+    keys.keys,
     log.log,
     projections.projections,
     rules.rules,

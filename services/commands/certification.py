@@ -10,6 +10,7 @@ from shared.conformance.broker import BROKER_CHECKS
 from shared.conformance.event_log import EVENT_LOG_CHECKS
 from shared.conformance.journeys import JOURNEY_STORE_CHECKS
 from shared.conformance.log_upkeep import LOG_UPKEEP_CHECKS
+from shared.conformance.producers import PRODUCER_STORE_CHECKS
 from shared.conformance.read_models import READ_MODELS_CHECKS
 from shared.conformance.rpc import RPC_CHECKS
 from shared.conformance.sessions import SESSION_STORE_CHECKS
@@ -19,6 +20,7 @@ from shared.wiring.throwaway import (
     throwaway_broker,
     throwaway_journeys,
     throwaway_log,
+    throwaway_producers,
     throwaway_read_models,
     throwaway_sessions,
 )
@@ -44,7 +46,9 @@ def promises(settings: Settings) -> Mapping[str, Callable[[], Awaitable[None]]]:
     of_models = {f"read models: {check.__name__}": partial(check, models) for check in READ_MODELS_CHECKS}
     journeys = throwaway_journeys(settings)
     of_journeys = {f"journeys: {check.__name__}": partial(check, journeys) for check in JOURNEY_STORE_CHECKS}
-    return {**of_log, **of_upkeep, **of_broker, **of_sessions, **of_models, **of_journeys}
+    producers = throwaway_producers(settings)
+    of_producers = {f"producers: {check.__name__}": partial(check, producers) for check in PRODUCER_STORE_CHECKS}
+    return {**of_log, **of_upkeep, **of_broker, **of_sessions, **of_models, **of_journeys, **of_producers}
 
 
 async def certify(settings: Settings) -> AsyncIterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,15 +9,12 @@ from pathlib import Path
 import click
 
 from services.commands.log import position_of
-from services.commands.options import data_option, progress_bar, with_models
+from services.commands.options import data_option, parsed_age, progress_bar, with_models
 from services.persister import retention
 from shared.model.entry import Head
-from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.ports.event_log import EventLog
 from shared.ports.read_models import ReadModels
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 @click.command("trim")
@@ -49,7 +45,7 @@ def trim(
     """
     if (before is None) == (age is None):
         raise click.UsageError("name one of --before and --older-than.")
-    moment = datetime.now(UTC) - timedelta(seconds=parsed_age(age or "0s"))
+    moment = datetime.now(UTC) - timedelta(seconds=parsed_age("--older-than", age or "0s"))
 
     async def run(log: EventLog, models: ReadModels) -> None:
         head = await log.head()
@@ -85,14 +81,6 @@ async def _expire(log: EventLog, head: Head, through: int, types: Sequence[str],
         for pattern in types:
             count = await retention.expire(log, pattern, head.floor, through, bar.update, dry=dry_run)
             click.echo(f"{'would take' if dry_run else 'took'} the content of {count} entries of {pattern} away")
-
-
-def parsed_age(text: str) -> float:
-    """`90s`, `15m`, `12h`, `30d` or `4w` -> seconds. Raises `InvalidInput`."""
-    match = re.fullmatch(r"(\d{1,9})([smhdw])", text)
-    if match is None:
-        raise InvalidInput("--older-than", f"{text[:40]!r} is no age", "write a number and s, m, h, d or w: 30d")
-    return int(match[1]) * _UNITS[match[2]]
 
 
 def _confirm(what: str, *, yes: bool) -> None:

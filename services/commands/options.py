@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.ports.event_log import EventLog
 from shared.ports.read_models import ReadModels
@@ -19,6 +21,7 @@ Result = TypeVar("Result")
 
 DEFAULT_DATA_DIR = Path(".carillon")
 DEFAULT_DEV_PORT = 8080
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_DEV_PORT}"
 
 url_option = click.option(
@@ -55,6 +58,14 @@ def with_models(data: Path | None, use: Callable[[EventLog, ReadModels], Awaitab
             return await use(event_log, models)
 
     return asyncio.run(look())
+
+
+def parsed_age(option: str, text: str) -> float:
+    """`90s`, `15m`, `12h`, `30d` or `4w` -> seconds. Raises `InvalidInput`."""
+    match = re.fullmatch(r"(\d{1,9})([smhdw])", text)
+    if match is None:
+        raise InvalidInput(option, f"{text[:40]!r} is no age", "write a number and s, m, h, d or w: 30d")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def overrides(data: Path | None) -> dict[str, object]:

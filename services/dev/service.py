@@ -17,7 +17,7 @@ from services.dev.greeting import greeting, prove, sign_in
 from services.dev.secret import folder_secret
 from services.edge.service import blueprints as edge_blueprints
 from services.edge.service import open_edge
-from services.ingest.producers import PRODUCERS_SETTING, Producers
+from services.ingest.producers import PRODUCERS_SETTING
 from services.ingest.service import open_ingest
 from services.persister.lag import Lag
 from services.persister.service import persist, probes
@@ -48,7 +48,7 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
         exporting("dev", settings, backends.journeys),
         _persisting(settings, backends, stopping) as lag,
         open_edge(settings, backends, stopping) as edge,
-        open_ingest(settings, backends, _producers(settings)) as doors,
+        open_ingest(settings, backends, _fixed_keys(settings)) as doors,
     ):
         app = make_app(
             "dev",
@@ -108,9 +108,9 @@ def _secret(data_dir: Path, *, memory: bool) -> str:
         return secrets.token_hex(32)
 
 
-def _producers(settings: Settings) -> Producers:
+def _fixed_keys(settings: Settings) -> ApiKeys:
     keys = settings.producers() | {DEMO_KEY: DEMO_KEY}
-    return Producers(ApiKeys(keys, PRODUCERS_SETTING, loopback_only={DEMO_KEY}))
+    return ApiKeys(keys, PRODUCERS_SETTING, loopback_only={DEMO_KEY})
 
 
 def _dev_settings(settings: Settings, secret: str, data_dir: Path | None) -> Settings:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 
 from shared.model.errors import CarillonError
-
-# Who connects as fast as this for so long has used up a burst; a page with many tabs never does.
-BURST_S = 10.0
-# Buckets of those who were here last; whoever is forgotten begins with a full one.
-MAX_BUCKETS = 50_000
+from shared.model.rates import Rates
 
 
 class TooMany(CarillonError):
@@ -28,19 +23,11 @@ class TooMany(CarillonError):
 
 
 class Rate:
-    """A token bucket for each key: `per_s` on average, and a burst of `BURST_S` times that."""
+    """One rate for all keys."""
 
     def __init__(self, per_s: float) -> None:
-        self._per_s, self._burst = per_s, max(1.0, per_s * BURST_S)
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._per_s, self._rates = per_s, Rates()
 
     def take(self, key: str, now_s: float) -> float:
         """0 where the key may go on; otherwise the seconds until it may."""
-        tokens, at = self._buckets.get(key, (self._burst, now_s))
-        tokens = min(self._burst, tokens + max(0.0, now_s - at) * self._per_s)
-        granted = tokens >= 1
-        self._buckets[key] = (tokens - 1 if granted else tokens, now_s)
-        self._buckets.move_to_end(key)
-        if len(self._buckets) > MAX_BUCKETS:
-            self._buckets.popitem(last=False)
-        return 0.0 if granted else (1 - tokens) / self._per_s
+        return self._rates.take(key, self._per_s, now_s)

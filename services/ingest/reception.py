@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from services.ingest.publisher import Outcome, Publisher, Receipt
-from shared.model.errors import Abandoned, Busy, CarillonError, IdentityConflict, InvalidEvent, Unavailable
+from shared.model.errors import Abandoned, Busy, CarillonError, IdentityConflict, InvalidEvent, RateLimited, Unavailable
 from shared.model.event import Event
 from shared.model.producer import Producer
+from shared.model.rates import Rates
 from shared.model.tags import audience_text, is_internal
 from shared.telemetry import metrics
 from shared.web.problem import reason_of
@@ -107,6 +109,7 @@ class Reception:
         self._publisher, self._rules, self._check = publisher, rules or NoRules(), check
         self._answer_within_s = timeout_s * SHARE_OF_TIMEOUT
         self._free_places = MAX_PUBLISHES_IN_FLIGHT
+        self._rates = Rates()
 
     async def accept(
         self, events: Sequence[Event], producer: Producer, *, all_or_nothing: bool = False
@@ -143,9 +146,10 @@ class Reception:
         self._check(event)
 
     async def _outcomes(self, events: Sequence[Event], producer: Producer, all_or_nothing: bool) -> list[Outcome]:
+        over = self._over_rate(producer, len(events))
         admitted: list[_Admitted | CarillonError] = []
         for number, event in enumerate(events, 1):
-            admitted.append(self._admitted(event, producer))
+            admitted.append(over or self._admitted(event, producer))
             if number % ADMITTED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         if all_or_nothing and any(isinstance(one, CarillonError) for one in admitted):
@@ -156,6 +160,17 @@ class Reception:
             if isinstance(outcome, CarillonError):
                 metrics.events_refused.labels(reason_of(outcome)).inc()
         return outcomes
+
+    def _over_rate(self, producer: Producer, count: int) -> RateLimited | None:
+        """Each process counts for itself."""
+        if producer.events_per_s is None or not count:
+            return None
+        wait_s = self._rates.take(producer.name, producer.events_per_s, time.monotonic(), count)
+        if not wait_s:
+            return None
+        return RateLimited(
+            f"the producer {producer.name!r} may publish {producer.events_per_s:g} events a second", wait_s
+        )
 
     def _admitted(self, event: Event, producer: Producer) -> _Admitted | CarillonError:
         try:

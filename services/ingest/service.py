@@ -13,7 +13,7 @@ from quart import Blueprint
 from services.ingest import plain, routes
 from services.ingest.catalogue import routes as catalogue_pages
 from services.ingest.catalogue.loading import load as load_catalogue
-from services.ingest.producers import PRODUCERS_SETTING, Producers
+from services.ingest.producers import Producers
 from services.ingest.publisher import Publisher
 from services.ingest.reception import Reception
 from services.ingest.rpc import amqp
@@ -27,6 +27,7 @@ from shared.model.settings import Settings
 from shared.telemetry.exporting import exporting
 from shared.web.app import make_app
 from shared.web.health import Probe
+from shared.web.keys import ApiKeys
 from shared.web.server import serve
 from shared.wiring import Backends, open_backends
 
@@ -48,16 +49,16 @@ class Doors:
 
 @asynccontextmanager
 async def open_ingest(
-    settings: Settings, backends: Backends, producers: Producers | None = None
+    settings: Settings, backends: Backends, fixed_keys: ApiKeys | None = None
 ) -> AsyncIterator[Doors]:
     """Ingest's doors over these backends; what they keep open is closed at the end.
 
     Args:
-        producers: who may publish; those of the settings where left out.
+        fixed_keys: instead of the producers' keys that the settings name.
 
     Raises `InvalidInput`, naming the setting or the file, where one is wrong.
     """
-    producers = producers or Producers.of(settings)
+    producers = Producers.of(settings, backends.producers, fixed_keys)
     publisher = Publisher(backends.broker, backends.event_log, settings.max_event_bytes)
     catalogue = load_catalogue(settings.catalogue)
     async with open_rules(settings.rules) as rules, open_sources(settings.webhooks_file) as sources:
@@ -76,8 +77,6 @@ async def open_ingest(
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Serves until `stopping` is set; publishes under way are answered first."""
-    if not settings.producers():
-        _log.warning("no producer can publish: set %s to name=key,name2=key2", PRODUCERS_SETTING)
     async with (
         open_backends(settings) as backends,
         exporting("ingest", settings, backends.journeys),

@@ -22,6 +22,7 @@ from typing import Protocol, TypeVar
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
 from shared.ports.journeys import JourneyStore
+from shared.ports.producers import ProducerStore
 from shared.ports.read_models import ReadModels
 from shared.ports.sessions import SessionStore
 
@@ -55,3 +56,6 @@ ReadModelsMaker = Callable[[], AbstractAsyncContextManager[Storage[ReadModels]]]
 
 JourneyStoreMaker = Callable[[], AbstractAsyncContextManager[Storage[JourneyStore]]]
 """Gives a journey store that nobody has used; leaving it may delete everything."""
+
+ProducerStoreMaker = Callable[[], AbstractAsyncContextManager[Storage[ProducerStore]]]
+"""Gives a store of producers' keys that nobody has used; leaving it may delete everything."""

@@ -14,12 +14,14 @@ from shared.embedded.broker import SqliteBroker, open_broker
 from shared.embedded.event_log import SqliteEventLog, open_event_log
 from shared.embedded.folder import own_folder
 from shared.embedded.journeys import SqliteJourneyStore, open_journey_store
+from shared.embedded.producers import SqliteProducerStore, open_producer_store
 from shared.embedded.read_models import SqliteReadModels, open_read_models
 from shared.embedded.sessions import SqliteSessionStore, open_session_store
 
 __all__ = [
     "JOURNEYS_FILE",
     "MODELS_FILE",
+    "PRODUCERS_FILE",
     "SqliteBroker",
     "SqliteEventLog",
     "SqliteReadModels",
@@ -30,12 +32,18 @@ __all__ = [
 
 MODELS_FILE = "models.db"
 JOURNEYS_FILE = "journeys.db"
+PRODUCERS_FILE = "producers.db"
+
+
+Opened = tuple[
+    SqliteBroker, SqliteEventLog, SqliteSessionStore, SqliteReadModels, SqliteJourneyStore, SqliteProducerStore
+]
 
 
 @asynccontextmanager
 async def open_embedded(
     data_dir: Path | None,
-) -> AsyncIterator[tuple[SqliteBroker, SqliteEventLog, SqliteSessionStore, SqliteReadModels, SqliteJourneyStore]]:
+) -> AsyncIterator[Opened]:
     """Opens all that is kept in `data_dir`, made where there is none; None keeps it in memory.
 
     Raises `InvalidInput` when another process has the folder or it cannot be written, and
@@ -48,5 +56,6 @@ async def open_embedded(
         sessions = await opened.enter_async_context(open_session_store(data_dir and data_dir / "sessions.db"))
         models = await opened.enter_async_context(open_read_models(data_dir and data_dir / MODELS_FILE))
         journeys = await opened.enter_async_context(open_journey_store(data_dir and data_dir / JOURNEYS_FILE))
+        producers = await opened.enter_async_context(open_producer_store(data_dir and data_dir / PRODUCERS_FILE))
         broker = await opened.enter_async_context(open_broker(data_dir and data_dir / "broker.db"))
-        yield broker, log, sessions, models, journeys
+        yield broker, log, sessions, models, journeys, producers

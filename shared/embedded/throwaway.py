@@ -11,6 +11,7 @@ from pathlib import Path
 from shared.embedded.broker import SqliteBroker, open_broker
 from shared.embedded.event_log import SqliteEventLog, open_event_log
 from shared.embedded.journeys import SqliteJourneyStore, open_journey_store
+from shared.embedded.producers import SqliteProducerStore, open_producer_store
 from shared.embedded.read_models import SqliteReadModels, open_read_models
 from shared.embedded.sessions import SqliteSessionStore, open_session_store
 
@@ -70,6 +71,17 @@ class JourneysFile:
         return open_journey_store(self.path)
 
 
+@dataclass(frozen=True, slots=True)
+class ProducersFile:
+    """One store of producers' keys, whoever opens it."""
+
+    path: Path
+
+    def client(self) -> AbstractAsyncContextManager[SqliteProducerStore]:
+        """Opens it as another process would."""
+        return open_producer_store(self.path)
+
+
 @asynccontextmanager
 async def throwaway_log(data_dir: Path | None) -> AsyncIterator[LogFile]:
     """A fresh log on the disk of `data_dir`, where one is given."""
@@ -103,3 +115,10 @@ async def throwaway_journeys(data_dir: Path | None) -> AsyncIterator[JourneysFil
     """A fresh journey store on the disk of `data_dir`, where one is given."""
     with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
         yield JourneysFile(Path(folder) / "journeys.db")
+
+
+@asynccontextmanager
+async def throwaway_producers(data_dir: Path | None) -> AsyncIterator[ProducersFile]:
+    """A fresh store of producers' keys on the disk of `data_dir`, where one is given."""
+    with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
+        yield ProducersFile(Path(folder) / "producers.db")

@@ -144,6 +144,10 @@ class FoldRejected(CarillonError):
     """
 
 
+class KeyTaken(CarillonError):
+    """A producer's key of this id or digest is there already."""
+
+
 class FenceLost(CarillonError):
     """Another writer has claimed the log since; this one must stop writing at once."""
 

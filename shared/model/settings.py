@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     webhooks_file: Path | None = None
 
     # Producers and sessions
+    producer_events_per_s: float | None = Field(None, gt=0, le=1e6)
     batch_accept: Literal["each", "all-or-nothing"] = "each"
     producer_keys: SecretStr = SecretStr("")
     jwt_secret: Secret | None = None

@@ -15,6 +15,7 @@ REMOVED_VERSIONS = "removed_versions"
 TICKETS, EDGES, CONNECTIONS = "tickets", "edges", "connections"
 GENERATIONS = "generations"
 STEPS = "steps"
+PRODUCER_KEYS = "producer_keys"
 HEAD_ID = "head"
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,6 +53,11 @@ GENERATION_INDEXES = (
     ),
 )
 
+PRODUCER_KEY_INDEXES = (
+    IndexModel([("digest", ASCENDING)], name="digest", unique=True),
+    IndexModel([("name", ASCENDING), ("_id", ASCENDING)], name="name"),
+)
+
 STEP_INDEXES = (
     IndexModel([("id", ASCENDING), ("source", ASCENDING), ("began_us", ASCENDING)], name="event"),
     IndexModel([("trace", ASCENDING), ("began_us", ASCENDING)], name="trace"),
@@ -83,3 +89,8 @@ async def ensure_read_model_schema(database: AsyncIOMotorDatabase[Document]) -> 
 async def ensure_journey_schema(database: AsyncIOMotorDatabase[Document]) -> None:
     """The same for the collection of the journeys."""
     await database[STEPS].create_indexes(list(STEP_INDEXES))
+
+
+async def ensure_producer_schema(database: AsyncIOMotorDatabase[Document]) -> None:
+    """The same for the collection of producers' keys."""
+    await database[PRODUCER_KEYS].create_indexes(list(PRODUCER_KEY_INDEXES))

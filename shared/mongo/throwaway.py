@@ -13,6 +13,7 @@ from shared.model.settings import Settings
 from shared.mongo.documents import Document
 from shared.mongo.event_log import MongoEventLog, open_event_log
 from shared.mongo.journeys import MongoJourneyStore, open_journey_store
+from shared.mongo.producers import MongoProducerStore, open_producer_store
 from shared.mongo.read_models import MongoReadModels, open_read_models
 from shared.mongo.sessions import MongoSessionStore, open_session_store
 from shared.mongo.translation import translated
@@ -62,6 +63,17 @@ class MongoJourneys:
         return open_journey_store(self.settings)
 
 
+@dataclass(frozen=True, slots=True)
+class MongoProducers:
+    """The producers' keys of one database, whoever opens it."""
+
+    settings: Settings
+
+    def client(self) -> AbstractAsyncContextManager[MongoProducerStore]:
+        """Opens the store in it."""
+        return open_producer_store(self.settings)
+
+
 @asynccontextmanager
 async def throwaway_database(settings: Settings) -> AsyncIterator[MongoDatabase]:
     """A fresh database on the configured server, dropped at the end."""
@@ -88,6 +100,13 @@ async def throwaway_journeys(settings: Settings) -> AsyncIterator[MongoJourneys]
     """The same, for a journey store."""
     async with _throwaway(settings) as fresh:
         yield MongoJourneys(fresh)
+
+
+@asynccontextmanager
+async def throwaway_producers(settings: Settings) -> AsyncIterator[MongoProducers]:
+    """The same, for producers' keys."""
+    async with _throwaway(settings) as fresh:
+        yield MongoProducers(fresh)
 
 
 @asynccontextmanager

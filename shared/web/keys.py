@@ -32,18 +32,19 @@ class ApiKeys:
 
     def identify(self, authorization: str | None, *, from_loopback: bool) -> str:
         """The holder's name. Raises `Refusal`: 401 without a known key, 403 for one that is not for here."""
-        key = _bearer(authorization)
+        key = bearer_of(authorization)
         if key is None:
-            raise self._refusal("there is no key")
+            raise self.refusal("there is no key")
         name = self._holder(key)
         if name is None:
-            raise self._refusal("nobody has this key")
+            raise self.refusal("nobody has this key")
         if name in self._loopback_only and not from_loopback:
             detail = f"the key of {name!r} is for clients on the server's own machine"
             raise Refusal(HTTPStatus.FORBIDDEN, detail, field="Authorization", fix=self._fix)
         return name
 
-    def _refusal(self, detail: str) -> Refusal:
+    def refusal(self, detail: str) -> Refusal:
+        """The 401 to raise where what came is good for nothing."""
         return Refusal(401, detail, field="Authorization", fix=self._fix, headers=_CHALLENGE)
 
     def _holder(self, key: str) -> str | None:
@@ -65,7 +66,8 @@ def is_loopback(client: str | None) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def _bearer(authorization: str | None) -> str | None:
+def bearer_of(authorization: str | None) -> str | None:
+    """The credential of `Authorization: Bearer <credential>`; None where there is none."""
     scheme, _, key = (authorization or "").partition(" ")
     return key.strip() or None if scheme.lower() == "bearer" else None
 

@@ -10,6 +10,7 @@ from shared.model.settings import Settings
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
 from shared.ports.journeys import JourneyStore
+from shared.ports.producers import ProducerStore
 from shared.ports.read_models import ReadModels
 from shared.ports.sessions import SessionStore
 
@@ -23,6 +24,7 @@ class Backends:
     sessions: SessionStore
     read_models: ReadModels
     journeys: JourneyStore
+    producers: ProducerStore
 
 
 @asynccontextmanager
@@ -41,6 +43,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         else:
             from shared.mongo.event_log import open_event_log
             from shared.mongo.journeys import open_journey_store
+            from shared.mongo.producers import open_producer_store
             from shared.mongo.read_models import open_read_models
             from shared.mongo.sessions import open_session_store
             from shared.rabbit.broker import open_broker
@@ -50,4 +53,5 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             sessions = await stack.enter_async_context(open_session_store(settings))
             read_models = await stack.enter_async_context(open_read_models(settings))
             journeys = await stack.enter_async_context(open_journey_store(settings))
-            yield Backends(broker, event_log, sessions, read_models, journeys)
+            producers = await stack.enter_async_context(open_producer_store(settings))
+            yield Backends(broker, event_log, sessions, read_models, journeys, producers)

@@ -11,6 +11,7 @@ from shared.model.settings import Settings
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
 from shared.ports.journeys import JourneyStore
+from shared.ports.producers import ProducerStore
 from shared.ports.read_models import ReadModels
 from shared.ports.sessions import SessionStore
 
@@ -76,3 +77,14 @@ def throwaway_journeys(settings: Settings) -> Callable[[], AbstractAsyncContextM
     from shared.mongo import throwaway as mongo
 
     return partial(mongo.throwaway_journeys, settings)
+
+
+def throwaway_producers(settings: Settings) -> Callable[[], AbstractAsyncContextManager[Opens[ProducerStore]]]:
+    """Makes fresh stores of producers' keys where `settings` have theirs; each is removed when it is left."""
+    if settings.backends == "embedded":
+        from shared.embedded import throwaway as embedded
+
+        return partial(embedded.throwaway_producers, settings.data_dir)
+    from shared.mongo import throwaway as mongo
+
+    return partial(mongo.throwaway_producers, settings)

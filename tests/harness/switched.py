@@ -80,8 +80,9 @@ class SwitchedBackends:
             await self.append(Event.from_attributes(dict(attributes)))
 
     def app(self, max_event_bytes: int = 4096, **overrides: object) -> Quart:
-        producers = Producers(ApiKeys({"shop": "key"}, "CARILLON_PRODUCER_KEYS"))
         settings = Settings.load(max_event_bytes=max_event_bytes, **overrides)
+        keys = ApiKeys({"shop": "key"}, "CARILLON_PRODUCER_KEYS")
+        producers = Producers(keys, events_per_s=settings.producer_events_per_s)
         door = routes.blueprint(self.reception(max_event_bytes), producers, settings)
         return make_app("ingest", settings, door, probes={})
 

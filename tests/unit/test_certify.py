@@ -14,6 +14,7 @@ from shared.conformance import LogMaker
 from shared.conformance.broker import it_answers
 from shared.conformance.event_log import a_new_log_is_empty
 from shared.conformance.journeys import a_new_journey_store_is_empty
+from shared.conformance.producers import keys_come_back_equal
 from shared.conformance.read_models import nothing_is_there_at_first
 from shared.conformance.sessions import a_new_store_is_empty
 
@@ -31,6 +32,7 @@ def few_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certification, "SESSION_STORE_CHECKS", (a_new_store_is_empty,))
     monkeypatch.setattr(certification, "READ_MODELS_CHECKS", (nothing_is_there_at_first,))
     monkeypatch.setattr(certification, "JOURNEY_STORE_CHECKS", (a_new_journey_store_is_empty,))
+    monkeypatch.setattr(certification, "PRODUCER_STORE_CHECKS", (keys_come_back_equal,))
 
 
 def certify(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -41,8 +43,8 @@ def certify(folder: Path, *arguments: str) -> tuple[int, str]:
 def test_a_deployment_that_keeps_its_promises(tmp_path: Path) -> None:
     status, output = certify(tmp_path)
     assert status == 0, output
-    assert "1/5  ok    log: a_new_log_is_empty" in output
-    assert "all 5 promises are kept" in output
+    assert "1/6  ok    log: a_new_log_is_empty" in output
+    assert "all 6 promises are kept" in output
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
@@ -59,4 +61,5 @@ def test_a_broken_promise_is_named_and_the_others_are_still_checked(
         {"promise": "sessions: a_new_store_is_empty", "kept": True, "problem": ""},
         {"promise": "read models: nothing_is_there_at_first", "kept": True, "problem": ""},
         {"promise": "journeys: a_new_journey_store_is_empty", "kept": True, "problem": ""},
+        {"promise": "producers: keys_come_back_equal", "kept": True, "problem": ""},
     ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.edge.limits import BURST_S, MAX_BUCKETS, Rate
+from services.edge.limits import Rate
 from services.edge.origins import cors_headers, is_foreign
+from shared.model.rates import BURST_S, MAX_BUCKETS, Rates
 
 ALLOWED = ("https://app.example.com",)
 HOST = "events.example.com"
@@ -34,10 +35,19 @@ def test_a_clock_that_stands_still_or_goes_back_gives_nothing() -> None:
 
 
 def test_buckets_are_bounded() -> None:
-    rate = Rate(per_s=1)
+    rates = Rates()
     for number in range(MAX_BUCKETS + 10):
-        rate.take(str(number), 0.0)
-    assert len(rate._buckets) == MAX_BUCKETS
+        rates.take(str(number), 1.0, 0.0)
+    assert len(rates._buckets) == MAX_BUCKETS
+
+
+def test_many_at_once_are_paid_off() -> None:
+    rates = Rates()
+    assert rates.take("a", 2.0, 0.0, count=15) == 0.0
+    assert rates.take("a", 2.0, 0.0, count=10) == pytest.approx(2.5)
+    assert rates.take("a", 2.0, 0.0, count=5) == 0.0
+    assert rates.take("a", 2.0, 10.0, count=500) == 0.0, "more than a burst, once the bucket is full"
+    assert rates.take("a", 2.0, 10.0) == pytest.approx(240.5), "which takes its time"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""The producers' keys without the rest, for the command that hands them out while the services run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.model.errors import InvalidInput
+from shared.model.settings import Settings
+from shared.ports.producers import ProducerStore
+
+
+@asynccontextmanager
+async def open_producers(settings: Settings, *, make: bool = False) -> AsyncIterator[ProducerStore]:
+    """The producers' keys that `settings` name; embedded ones also while another process has their folder.
+
+    Raises `InvalidInput` where there is no folder, unless it shall be made.
+    """
+    if settings.backends == "embedded":
+        from shared.embedded import PRODUCERS_FILE
+        from shared.embedded.producers import open_producer_store as open_embedded_store
+
+        folder = settings.data_dir
+        if make and folder is not None:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        elif folder is None or not (folder / PRODUCERS_FILE).exists():
+            where = folder or "CARILLON_DATA_DIR"
+            raise InvalidInput("--data", f"there are no producers' keys in {where}", "name the folder of carillon dev")
+        async with open_embedded_store(folder and folder / PRODUCERS_FILE) as store:
+            yield store
+    else:
+        from shared.mongo.producers import open_producer_store as open_mongo_store
+
+        async with open_mongo_store(settings) as mongo_store:
+            yield mongo_store
