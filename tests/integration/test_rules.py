@@ -163,8 +163,9 @@ async def test_the_catalogue_refuses_what_breaks_it_and_says_where(ingest: OwnIn
 async def test_what_goes_wrong_is_counted(ingest: OwnIngest, file: File) -> None:
     file.says("user:{{ data.a }}", "user:bob")
     await eventually_routed(ingest, "user:bob")
-    persisted = {"events_persisted": 2, "batch_events_count": ANY, "append_seconds_count": ANY}
-    async with moved(events_accepted=2, rules_notifications=1, rules_troubles=1, rules_refused_tags=1, **persisted):
+    by_the_persister = {"batch_events_count": ANY, "append_seconds_count": ANY, "dispatch_seconds_count": 2}
+    by_rules = {"rules_notifications": 1, "rules_troubles": 1, "rules_refused_tags": 1}
+    async with moved(events_accepted=2, events_persisted=2, events_dispatched=2, **by_rules, **by_the_persister):
         await publish(ingest, order(1))
         await ingest.entries(2)
     async with moved(events_refused__invalid_event=1, refusals__ingest__invalid_event=1, catalogue_breaches__enforce=1):
