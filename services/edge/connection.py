@@ -19,6 +19,7 @@ from services.edge.control import control_tag
 from services.edge.frames import CloseReason, EventFrame, ResetReason
 from services.edge.grants import connection_tags
 from services.edge.handover import Handover, Offer
+from services.edge.view import Start, View
 from shared.folds.inbox import MARKED, SUBSCRIPTION
 from shared.model.notification import TYPE as NOTIFICATION
 from shared.model.tags import inbox_tag
@@ -43,43 +44,21 @@ class Connection:
     """What one client receives, as a speaker: nothing in here waits."""
 
     __slots__ = (
-        "_announced",
-        "_backlog",
-        "_beat_due",
-        "_beat_timer",
-        "_came_early",
-        "_choosing",
-        "_closing",
-        "_edge",
-        "_expiry_due",
-        "_greeting",
-        "_handover",
-        "_has_ended",
-        "_heartbeat_s",
-        "_is_bound",
-        "_loop",
-        "_news",
-        "_opened_at_head",
-        "_said_all",
-        "_selection",
-        "_session_timer", "_since", "_trimmed_to",
-        "_wake",
-        "_wrote_at",
-        "address",
-        "id",
-        "opened_at",
-        "session",
-        "span",
-        "tags",
+        "_announced", "_backlog", "_beat_due", "_beat_timer", "_came_early", "_choosing", "_closing", "_edge",
+        "_expiry_due", "_greeting", "_handover", "_has_ended", "_heartbeat_s", "_is_bound", "_loop", "_news",
+        "_opened_at_head", "_said_all", "_selection", "_session_timer", "_since", "_trimmed_to", "_view", "_wake",
+        "_wrote_at", "address", "id", "opened_at", "session", "span", "tags",
     )  # fmt: skip
 
-    def __init__(self, edge: Edge, session: Session, selection: Selection, address: str) -> None:
+    def __init__(
+        self, edge: Edge, session: Session, selection: Selection, address: str, view: View | None = None
+    ) -> None:
         self.id = new_connection_id()
         self.session, self.address = session, address
         self.opened_at = datetime.now(UTC)
         self.span: Span = INVALID_SPAN
         """Of the request, for as long as the stream is open; ended with it."""
-        self._edge, self._selection = edge, selection
+        self._edge, self._selection, self._view = edge, selection, view or View(selection)
         self._since: Mapping[str, int] = {}
         self.tags = self.tags_with({})
         self._heartbeat_s = selection.heartbeat_s or edge.settings.heartbeat_s
@@ -98,11 +77,11 @@ class Connection:
         self._is_bound = False
         self._beat_timer: asyncio.TimerHandle | None = None
         notice_s = session.seconds_left() - edge.settings.session_expiring_s
-        self._session_timer = self._after(max(0.0, notice_s), self._announce_expiry)
+        self._session_timer = self.after(max(0.0, notice_s), self._announce_expiry)
 
-    def begin(self, after: int, reset: ResetReason | None, head: int) -> None:
+    def begin(self, start: Start, head: int) -> None:
         """Says where the stream starts, and where the log ended then; call once, after joining the fan-out."""
-        settings = self._edge.settings
+        settings, after = self._edge.settings, start.after
         self._announced, self._opened_at_head = after, head
         # What came before we knew where to begin was let go; the log has it.
         behind = after < head or self._came_early
@@ -117,13 +96,14 @@ class Connection:
             "head": self._edge.cursor(max(head, after)),
         }
         greeting = frames.retry(settings.retry_ms) + frames.connected(cursor, about)
-        if reset is not None:
-            greeting += frames.reset(reset, cursor)
-        self._greeting = greeting
+        if start.reset is not None:
+            greeting += frames.reset(start.reset, cursor)
+        self._greeting = greeting + start.opening
+        self._view.begin(self)
         if self._closing is not None:
             self._leave_soon()
         # A client that goes between our joining and the first byte: nobody will take anything.
-        self._beat_timer = self._after(START_WITHIN_S, self.end)
+        self._beat_timer = self.after(START_WITHIN_S, self.end)
 
     # What the fan-out calls.
 
@@ -136,7 +116,7 @@ class Connection:
             self._edge.inbox_moved(self, entry)
         if self._closing is not None or not self._shows(entry):
             return
-        offer = self._handover.offer(entry.position, self._as_asked(frame))
+        offer = self._handover.offer(entry.position, self._view.framed(entry, frame))
         if offer is Offer.KEPT:
             self._wake()
         elif offer is Offer.OVERFLOW:
@@ -192,8 +172,9 @@ class Connection:
 
     def tell(self, frame: bytes) -> None:
         """Says something between the events, soon; what was not said yet is outdated."""
-        self._news = frame
-        self._wake()
+        if self._view.takes_news:
+            self._news = frame
+            self._wake()
 
     def close(self, reason: CloseReason) -> None:
         """Ends the stream, with a last frame that says why. The first reason counts.
@@ -233,11 +214,15 @@ class Connection:
             due = self._live(self._handover, max_bytes) or self._replay(self._handover, max_bytes) or self._notice()
         if due:
             self._wrote_at = self._loop.time()
+        if self._greeting is None and self._view.is_complete(self._handover.sent):
+            self._said_all = True
+            self._leave_soon()
+            self._wake()
         return due
 
     @property
     def is_over(self) -> bool:
-        """Whether the closing frame was taken, or the connection has ended without one."""
+        """Whether the last frame was taken, or the connection has ended without one."""
         return self._said_all or self._has_ended
 
     def end(self) -> None:
@@ -248,6 +233,7 @@ class Connection:
         if self._beat_timer is not None:
             self._beat_timer.cancel()
         self._session_timer.cancel()
+        self._view.end()
         if self._backlog is not None:
             self._backlog.stop()
         self._edge.forget(self)
@@ -260,8 +246,10 @@ class Connection:
 
     @property
     def closed_because(self) -> str:
-        """Why the stream ended; `gone` where the client went by itself."""
-        return self._closing.word if self._closing is not None else "gone"
+        """Why the stream ended: `gone` where the client went by itself, `ended` where there was no more to say."""
+        if self._closing is not None:
+            return self._closing.word
+        return "ended" if self._said_all else "gone"
 
     @property
     def state(self) -> str:
@@ -275,6 +263,10 @@ class Connection:
         """Whether the stream has been told to end."""
         return self._closing is not None
 
+    def noticed(self) -> None:
+        """The view has something to say."""
+        self._wake()
+
     def _leave_soon(self) -> None:
         # Not at once: whoever closes us may be walking over the connections.
         self._loop.call_soon(self._edge.leave, self)
@@ -287,7 +279,7 @@ class Connection:
             return False
         if entry.type in HIDDEN_TYPES and inbox_tag(self.session.sub) in entry.audience:
             return False
-        if self._selection.types is None or self._selection.types.wants(entry.type):
+        if self._view.shows(entry):
             return True
         self._edge.traces.skipped(entry, self, "filtered")
         return False
@@ -297,9 +289,6 @@ class Connection:
         return not self._since or any(
             tag in self.tags and entry.position > self._since.get(tag, 0) for tag in entry.audience
         )
-
-    def _as_asked(self, frame: EventFrame) -> EventFrame:
-        return frame.unnamed if self._selection.unnamed else frame
 
     def _live(self, handover: Handover[EventFrame], max_bytes: int) -> Sequence[Piece]:
         if (due := handover.take(max_bytes)) and (traced := written.live(due)):
@@ -332,7 +321,7 @@ class Connection:
         if self._closing is not None or not self._shows(entry) or not self._is_of_its_time(entry):
             return None
         self._announced = entry.position
-        return self._as_asked(self._edge.encode(entry))
+        return self._view.framed(entry, self._edge.encode(entry))
 
     def _woken(self) -> None:
         self._wake()
@@ -345,6 +334,8 @@ class Connection:
         if self._expiry_due:
             self._expiry_due = False
             return self._own(frames.session_expiring(int(self.session.seconds_left())))
+        if text := self._view.notice():
+            return self._own(text)
         if self._beat_due and self._handover is not None:
             self._beat_due = False
             return (self._heartbeat(self._handover),)
@@ -368,7 +359,7 @@ class Connection:
 
     def _announce_expiry(self) -> None:
         self._expiry_due = True
-        self._session_timer = self._after(self.session.seconds_left(), self._expire)
+        self._session_timer = self.after(self.session.seconds_left(), self._expire)
         self._wake()
 
     def _expire(self) -> None:
@@ -384,9 +375,10 @@ class Connection:
     def _beat_after(self, seconds: float) -> None:
         if self._beat_timer is not None:
             self._beat_timer.cancel()
-        self._beat_timer = self._after(seconds, self._beat)
+        self._beat_timer = self.after(seconds, self._beat)
 
-    def _after(self, seconds: float, do: Callable[[], None]) -> asyncio.TimerHandle:
+    def after(self, seconds: float, do: Callable[[], None]) -> asyncio.TimerHandle:
+        """Calls it then, on the loop."""
         # In a context of its own: that of the request would keep all of the request for as long.
         return self._loop.call_later(seconds, do, context=contextvars.Context())
 

@@ -13,7 +13,7 @@ from services.edge.connection import Connection
 from services.edge.control import Revocations, control_tag
 from services.edge.fanout import Fanout
 from services.edge.frames import CloseReason, EventFrame, ResetReason
-from services.edge.handover import start_after
+from services.edge.grants import connection_tags
 from services.edge.inbox import Inbox
 from services.edge.inbox_news import InboxNews
 from services.edge.inbox_traces import InboxTraces
@@ -21,7 +21,9 @@ from services.edge.limits import Rate, TooMany
 from services.edge.presence import Presence
 from services.edge.selection import Selection
 from services.edge.sessions import NoSession, Session
+from services.edge.subjects import Subjects
 from services.edge.traces import DeliveryTraces
+from services.edge.view import View
 from shared.folds.inbox import SUBSCRIPTION
 from shared.model.cursor import Cursor
 from shared.model.entry import Entry, Head, Page
@@ -65,6 +67,7 @@ class Edge:
         self._log, self._broker = backends.event_log, backends.broker
         self.store: SessionStore = backends.sessions
         self.inbox = Inbox(backends.read_models, self.announce)
+        self.subjects = Subjects(self, backends.read_models)
         self._news = InboxNews(self.inbox, lambda sub: list(self._connections.get(sub, ())), self._spawn)
         self.presence = Presence(backends.sessions, backends.broker, tell=settings.presence)
         self.traces = DeliveryTraces(self.presence.edge)
@@ -105,16 +108,20 @@ class Edge:
 
     # Connections.
 
-    async def connect(self, session: Session, selection: Selection, address: str) -> Connection:
-        """Opens a stream for the session.
+    async def connect(
+        self, session: Session, selection: Selection, address: str, view: View | None = None
+    ) -> Connection:
+        """Opens a stream for the session, of all that it may see or of what a view shows.
 
         Raises `Unavailable` when broker or log do not answer or the edge drains, `TooMany` at a
-        limit, `NotGranted` for a topic that the session may not see, `NoSession` where it was ended.
+        limit, `NotGranted` for a topic that the session may not see, `NoSession` where it was ended,
+        and whatever the view raises at its opening.
         """
+        view = view or View(selection)
         if self._draining:
             raise Draining
         self._check_limits(session, address)
-        connection = Connection(self, session, selection, address)
+        connection = Connection(self, session, selection, address, view)
         self._add(connection)
         try:
             await self._fanout.join(self._scope_of(session), connection)
@@ -124,13 +131,13 @@ class Edge:
             if connection.follows_topics and (topics := await self._topics(session, head)):
                 await self._fanout.change(self._scope_of(session), connection, connection.tags_with(topics))
                 head = await self.check(session)
-            after, reset = start_after(selection.cursor, head)
-            connection.begin(after, reset, head.last)
+            start = await view.open(connection.tags, head)
+            connection.begin(start, head.last)
         except BaseException:
             connection.end()
             raise
         self.presence.opened(connection)
-        _count_opened(selection, reset)
+        _count_opened(selection, start.reset)
         if self._draining:
             connection.close(CloseReason.DRAIN)
         return connection
@@ -260,6 +267,15 @@ class Edge:
                 connection.chosen()
                 return
 
+    async def tags_of(self, session: Session, topics: Collection[str] | None) -> frozenset[str]:
+        """What a session may see that was checked: by itself, by its grants and by what its user follows.
+
+        Args:
+            topics: those asked for, which then are the only ones. Raises `NotGranted`.
+        """
+        tags = connection_tags(session.own_tags, session.grants, topics)
+        return tags if topics is not None else tags.union(await self._topics(session, await self.head()))
+
     async def _topics(self, session: Session, head: Head) -> Mapping[str, int]:
         """The tags of topics that the user follows: as the model has it, and what it has not folded yet."""
         known = await self.inbox.known_topics(session)
@@ -274,6 +290,13 @@ class Edge:
         """A page of the log, in turn with the other connections. Raises `LogUnavailable`."""
         async with self._reads:
             page = await self._log.read(after, self.settings.backlog_page_events, tags)
+        self._learn(page.head.log_id)
+        return page
+
+    async def read_stream(self, subject: str, after_version: int, limit: int) -> Page:
+        """A page of one subject, in turn as well. Raises `LogUnavailable`."""
+        async with self._reads:
+            page = await self._log.read_stream(subject, after_version, limit)
         self._learn(page.head.log_id)
         return page
 

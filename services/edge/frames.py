@@ -10,7 +10,9 @@ import re
 import time
 from enum import Enum
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
+
+from pydantic_core import to_json
 
 from shared.model.entry import Entry
 from shared.telemetry import tracing
@@ -32,6 +34,7 @@ class CloseReason(Enum):
     DISCONNECTED = "disconnected", True
     TOO_MANY = "newer-connection", False
     LOG_REPLACED = "log-replaced", True
+    NOT_BEGUN = "not-begun", False
 
     def __init__(self, word: str, reconnect: bool) -> None:
         self.word, self.reconnect = word, reconnect
@@ -68,6 +71,10 @@ class EventFrame(Piece):
     def unnamed(self) -> Self:
         """For clients that listen to `message` only."""
         return self._of(unnamed(self), self.appended_at, self.entry, self.made_ns)
+
+    def followed_by(self, text: bytes) -> Self:
+        """With frames that are sent together with it."""
+        return self._of(self + text, self.appended_at, self.entry, self.made_ns)
 
     @classmethod
     def _of(cls, text: bytes, appended_at: float, entry: Entry | None, made_ns: int) -> Self:
@@ -116,6 +123,21 @@ def connected(cursor: str, about: dict[str, object]) -> bytes:
 def reset(reason: ResetReason, cursor: str) -> bytes:
     """History is gone: load what you show afresh; the stream goes on after `cursor`."""
     return frame("reset", _json({"reason": reason.value, "cursor": cursor}), cursor)
+
+
+def snapshot(document: dict[str, Any], cursor: str) -> bytes:
+    """A stream's state at this cursor; events above it follow."""
+    return frame("snapshot", to_json(document), cursor)
+
+
+def end(status: str | None, version: int) -> bytes:
+    """The stream of the subject has ended, and so does this response."""
+    return frame("end", _json({"status": status, "version": version}))
+
+
+def stale(quiet_s: int) -> bytes:
+    """No event of the subject came for so long."""
+    return frame("stale", _json({"quiet_s": quiet_s}))
 
 
 def closing(reason: CloseReason, delay_ms: int) -> bytes:

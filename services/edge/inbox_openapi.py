@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.edge.inbox_requests import MAX_ID_CHARS, MAX_IDS, MAX_PAGE
 from services.edge.openapi_parts import (
+    CURSOR_TEXT,
     SESSION_OR_BEARER,
     TEXT,
     Json,
@@ -17,7 +18,6 @@ from services.edge.openapi_parts import (
 from shared.folds.inbox_reading import MAX_COUNTED
 from shared.model.notification import LEVELS
 
-_CURSOR: Json = {"type": "string", "pattern": r"^[0-9a-z]{1,32}\.(0|[1-9][0-9]{0,18})$"}
 _MAYBE_TEXT: Json = {"type": ["string", "null"]}
 _YES: Json = {"type": "boolean"}
 
@@ -65,18 +65,18 @@ def schemas() -> Json:
         "InboxPage": object_of(
             {
                 "items": {"type": "array", "items": ref("Item"), "maxItems": MAX_PAGE},
-                "next": {"anyOf": [_CURSOR, {"type": "null"}]},
-                "cursor": _CURSOR,
+                "next": {"anyOf": [CURSOR_TEXT, {"type": "null"}]},
+                "cursor": CURSOR_TEXT,
             }
         ),
-        "Counts": object_of(about),
-        "CountsNow": object_of(about | {"cursor": _CURSOR}),
-        "Marked": object_of({"counts": ref("Counts"), "cursor": _CURSOR}),
+        "InboxCounts": object_of(about),
+        "CountsNow": object_of(about | {"cursor": CURSOR_TEXT}),
+        "Marked": object_of({"counts": ref("InboxCounts"), "cursor": CURSOR_TEXT}),
         "Marking": {
             "type": "object",
             "oneOf": [
                 object_of({"ids": _ids()}) | {"additionalProperties": False},
-                object_of({"through": _CURSOR}) | {"additionalProperties": False},
+                object_of({"through": CURSOR_TEXT}) | {"additionalProperties": False},
             ],
         },
         "Mute": {
@@ -87,7 +87,7 @@ def schemas() -> Json:
         "Subscription": object_of(
             {"topic": TEXT, "followed_at": _MAYBE_TEXT, "muted": _YES, "muted_until": _MAYBE_TEXT}
         ),
-        "Subscriptions": object_of({"items": {"type": "array", "items": ref("Subscription")}, "cursor": _CURSOR}),
+        "Subscriptions": object_of({"items": {"type": "array", "items": ref("Subscription")}, "cursor": CURSOR_TEXT}),
     }
 
 
@@ -104,7 +104,7 @@ def _list_items() -> Json:
         security=SESSION_OR_BEARER,
         parameters=[
             query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE}, "Items on a page"),
-            query("cursor", _CURSOR, "The `next` of the page before"),
+            query("cursor", CURSOR_TEXT, "The `next` of the page before"),
             query("unread", flag, "1 for what is unread"),
             query("archived", flag, "1 for what has been archived, which is left out otherwise"),
             query("level", {"enum": list(LEVELS)}, "Of this level"),

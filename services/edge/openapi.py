@@ -7,14 +7,14 @@ Source: https://spec.openapis.org/oas/v3.1.0
 
 from __future__ import annotations
 
-from services.edge import inbox_openapi
-from services.edge.grants import MAX_ASKED_TOPICS, MAX_TYPE_PATTERNS
-from services.edge.handover import EARLIEST
+from services.edge import inbox_openapi, subject_openapi
 from services.edge.openapi_parts import (
     COUNT,
     SESSION_OR_BEARER,
+    STREAM_SECURITY,
     TEXT,
     Json,
+    event_stream,
     json_answer,
     object_of,
     operation,
@@ -22,9 +22,10 @@ from services.edge.openapi_parts import (
     query,
     ref,
     set_cookie,
+    stream_parameters,
 )
 from services.edge.receipts import MAX_AGO_MS, MAX_RECEIVED
-from services.edge.selection import CURSOR, MAX_HEARTBEAT_S, MIN_HEARTBEAT_S, TICKET
+from services.edge.selection import PARAMETERS, TICKET
 from services.edge.tickets import MAX_TICKET_CHARS
 
 PATH = "/openapi/edge.json"
@@ -44,6 +45,7 @@ def document() -> Json:
             "/v1/session": {"post": _open_session(), "get": _show_session(), "delete": _end_session()},
             "/v1/tickets": {"post": _issue_ticket()},
             "/v1/events": {"get": _events()},
+            **subject_openapi.paths(),
             **inbox_openapi.paths(),
             "/v1/connections": {"get": _list_connections(), "delete": _disconnect()},
             "/v1/connections/counts": {"get": _count_connections()},
@@ -54,7 +56,10 @@ def document() -> Json:
             "/metrics": {"get": _metrics()},
             PATH: {"get": _this()},
         },
-        "components": {"schemas": _schemas() | inbox_openapi.schemas(), "securitySchemes": _security_schemes()},
+        "components": {
+            "schemas": _schemas() | subject_openapi.schemas() | inbox_openapi.schemas(),
+            "securitySchemes": _security_schemes(),
+        },
     }
 
 
@@ -97,40 +102,13 @@ def _issue_ticket() -> Json:
 
 
 def _events() -> Json:
-    stream = {
-        "description": "The stream, for as long as the session lasts (WHATWG HTML, 9.2). Each event is a CloudEvent.",
-        "headers": {
-            "Content-Encoding": {"schema": {"enum": ["br", "gzip", "zstd"]}, "description": "Where it is enabled"}
-        },
-        # OpenAPI 3.1 has no words for what a stream is made of.
-        "content": {"text/event-stream": {}},
-    }
     return operation(
         "openStream",
         "The user's events, live, and after a cursor those before",
-        {"200": stream, **problems(400, 401, 403, 429, 503)},
-        security=[*SESSION_OR_BEARER, {"ticket": []}],
-        parameters=_stream_parameters(),
+        {"200": event_stream("The stream, for as long as the session lasts"), **problems(400, 401, 403, 429, 503)},
+        security=STREAM_SECURITY,
+        parameters=stream_parameters(PARAMETERS),
     )
-
-
-def _stream_parameters() -> list[Json]:
-    heartbeat = {"type": "number", "minimum": MIN_HEARTBEAT_S, "maximum": MAX_HEARTBEAT_S}
-    cursor = {"anyOf": [{"const": EARLIEST}, {"type": "string", "pattern": r"^[0-9a-z]{1,32}\.(0|[1-9][0-9]{0,18})$"}]}
-    return [
-        {
-            "name": "Last-Event-ID",
-            "in": "header",
-            "description": f"Where to go on; newer than the parameter `{CURSOR}`. An unknown one is answered by a "
-            "`reset` event",
-            "schema": TEXT,
-        },
-        query(CURSOR, cursor, f"Where to begin: the id of a frame, or `{EARLIEST}`; without it, now"),
-        query("topics", TEXT, f"Comma-separated topics, granted to the session; at most {MAX_ASKED_TOPICS}"),
-        query("types", TEXT, f"Comma-separated event types, such as `order.*`; at most {MAX_TYPE_PATTERNS}"),
-        query("as", {"const": "message"}, "`message` sends every event without its name"),
-        query("heartbeat", heartbeat, "Seconds between the signs of life of a quiet stream"),
-    ]
 
 
 def _list_connections() -> Json:

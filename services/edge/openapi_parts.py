@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from services.edge.grants import MAX_ASKED_TOPICS, MAX_TYPE_PATTERNS
+from services.edge.handover import EARLIEST
+from services.edge.selection import CURSOR, MAX_HEARTBEAT_S, MIN_HEARTBEAT_S
 from shared.web.problem import CONTENT_TYPE
 
 Json = dict[str, Any]
 
 TEXT: Json = {"type": "string"}
 COUNT: Json = {"type": "integer", "minimum": 0}
+CURSOR_TEXT: Json = {"type": "string", "pattern": r"^[0-9a-z]{1,32}\.(0|[1-9][0-9]{0,18})$"}
 SESSION_OR_BEARER: list[Json] = [{"session": []}, {"bearer": []}]
+STREAM_SECURITY: list[Json] = [*SESSION_OR_BEARER, {"ticket": []}]
 
 
 def operation(
@@ -30,6 +35,37 @@ def operation(
 def query(name: str, schema: Json, description: str, *, required: bool = False) -> Json:
     """A parameter in the query."""
     return {"name": name, "in": "query", "required": required, "description": description, "schema": schema}
+
+
+def stream_parameters(known: Collection[str]) -> list[Json]:
+    """The header, and those of the query's parameters that this stream knows."""
+    heartbeat = {"type": "number", "minimum": MIN_HEARTBEAT_S, "maximum": MAX_HEARTBEAT_S}
+    cursor = {"anyOf": [{"const": EARLIEST}, CURSOR_TEXT]}
+    header = {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": f"Where to go on; newer than the parameter `{CURSOR}`. An unknown one is answered by a "
+        "`reset` event",
+        "schema": TEXT,
+    }
+    of_query = [
+        query(CURSOR, cursor, f"Where to begin: the id of a frame, or `{EARLIEST}`; without it, now"),
+        query("topics", TEXT, f"Comma-separated topics, granted to the session; at most {MAX_ASKED_TOPICS}"),
+        query("types", TEXT, f"Comma-separated event types, such as `order.*`; at most {MAX_TYPE_PATTERNS}"),
+        query("as", {"const": "message"}, "`message` sends every event without its name"),
+        query("heartbeat", heartbeat, "Seconds between the signs of life of a quiet stream"),
+    ]
+    return [header, *(one for one in of_query if one["name"] in known)]
+
+
+def event_stream(description: str) -> Json:
+    """A stream as answer (WHATWG HTML, 9.2). OpenAPI 3.1 has no words for what it is made of."""
+    coding = {"schema": {"enum": ["br", "gzip", "zstd"]}, "description": "Where it is enabled"}
+    return {
+        "description": f"{description}. Each event is a CloudEvent",
+        "headers": {"Content-Encoding": coding},
+        "content": {"text/event-stream": {}},
+    }
 
 
 def json_answer(description: str, schema: str, headers: Json | None = None) -> Json:

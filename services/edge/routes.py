@@ -7,19 +7,16 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
-from opentelemetry.trace import Span, SpanKind
 from quart import Blueprint, Response, jsonify, request
 
 from services.edge import control, openapi
-from services.edge.connection import Connection
-from services.edge.door import Doorkeeper, bearer_token, came_by_cookie, private
+from services.edge.door import Doorkeeper, bearer_token, private
 from services.edge.edge import Edge
-from services.edge.event_stream import STREAM_HEADERS, event_stream, refuse_body
 from services.edge.guard import STREAM_PATH, guarded_blueprint
 from services.edge.selection import parse_selection
 from services.edge.sessions import NoSession, Session
+from services.edge.streaming import streamed
 from shared.model.errors import InvalidInput
-from shared.telemetry import tracing
 
 
 def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
@@ -63,19 +60,8 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
 
     @routes.get(STREAM_PATH)
     async def events() -> Response:
-        refuse_body()
         selection = parse_selection(request.args, request.headers.get("Last-Event-ID"))
-        # Connecting checks that nobody ended it.
-        session = await door.presented_session()
-        if request.method == "HEAD":
-            await edge.check(session)
-            return Response(headers=STREAM_HEADERS)
-        connection = await edge.connect(session, selection, _address())
-        connection.span = _stream_span(connection)
-        response = event_stream(connection, may_compress=edge.settings.compression)
-        if came_by_cookie() and (renewed := cookie.renewed(session)):
-            door.set_session(response, renewed)
-        return response
+        return await streamed(edge, door, selection, STREAM_PATH)
 
     @routes.get("/v1/connections")
     async def list_connections() -> Response:
@@ -104,25 +90,6 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
         return jsonify(openapi.document())
 
     return routes
-
-
-def _stream_span(connection: Connection) -> Span:
-    """The SERVER span of a stream, which ends with it; deliveries link to it."""
-    parent = tracing.context_of(request.headers.get("traceparent"), request.headers.get("tracestate"))
-    attributes: tracing.Attributes = {
-        "http.request.method": "GET",
-        "http.route": STREAM_PATH,
-        "http.response.status_code": int(HTTPStatus.OK),
-        tracing.USER: connection.session.sub,
-        tracing.CONNECTION: connection.id,
-    }
-    return tracing.begin(f"GET {STREAM_PATH}", SpanKind.SERVER, attributes, parent=parent)
-
-
-def _address() -> str:
-    """The other end of the TCP connection: what a proxy says of its clients is not ours to believe."""
-    client = (request.scope or {}).get("client")
-    return str(client[0]) if client else ""
 
 
 def _flag(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from services.edge.grants import MAX_ASKED_TOPICS, MAX_TYPE_PATTERNS, TypeFilter, parse_list
@@ -30,7 +30,9 @@ class Selection:
     heartbeat_s: float | None = None
 
 
-def parse_selection(parameters: Mapping[str, str], last_event_id: str | None) -> Selection:
+def parse_selection(
+    parameters: Mapping[str, str], last_event_id: str | None, known: Sequence[str] = PARAMETERS
+) -> Selection:
     """The query and the `Last-Event-ID` header -> Selection. Raises `InvalidInput`, naming the parameter.
 
     The header is the browser's own, and newer than the address. An unreadable one gets a `reset`,
@@ -38,8 +40,8 @@ def parse_selection(parameters: Mapping[str, str], last_event_id: str | None) ->
     unreadable parameter was written by somebody: tell them.
     """
     for name in parameters:
-        if name not in PARAMETERS:
-            raise InvalidInput(name[:60], "there is no such parameter", f"use one of: {', '.join(PARAMETERS)}")
+        if name not in known:
+            raise InvalidInput(name[:60], "there is no such parameter", f"use one of: {', '.join(known)}")
     types = parameters.get("types")
     topics = parameters.get("topics")
     return Selection(

@@ -11,7 +11,7 @@ from functools import partial
 from pydantic import SecretStr
 from quart import Blueprint
 
-from services.edge import client, inbox_routes, login, receipts, routes
+from services.edge import client, inbox_routes, login, receipts, routes, subject_routes
 from services.edge.door import Doorkeeper
 from services.edge.edge import Edge
 from services.edge.sessions import SessionCookie
@@ -48,6 +48,7 @@ def blueprints(edge: Edge, settings: Settings) -> list[Blueprint]:
     served = [
         routes.blueprint(edge, door),
         inbox_routes.blueprint(edge, edge.inbox, door),
+        subject_routes.blueprint(edge, door),
         receipts.blueprint(edge, door),
         client.blueprint(),
     ]

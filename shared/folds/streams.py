@@ -151,6 +151,15 @@ class Stream:
         }
 
 
+def ending(entry: Entry) -> str | None:
+    """The status that an event ends its stream with; None where it does not end it."""
+    data = from_json(entry.event).get("data")
+    status = data.get("status") if isinstance(data, dict) else None
+    if isinstance(status, str) and status in ENDED:
+        return status
+    return "completed" if entry.final else None
+
+
 def _essence(patch: Mapping[str, Any]) -> dict[str, Any]:
     """What must not be lost of an event that is too much for the state."""
     told = {name: patch.get(name) for name in ("status", "progress")}
@@ -210,3 +219,19 @@ def _listed(tags: Collection[str], prefix: str, statuses: Collection[str], befor
     if statuses:
         equal["status"] = sorted(statuses)
     return Range(TABLE, BY_STATUS if statuses else BY_START, equal, below=before, descending=True, limit=limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of streams, and how many there are, as of one instant."""
+
+    streams: Sequence[Stream]
+    counts: Mapping[str, int]
+
+
+def listing(
+    tags: Collection[str], prefix: str, statuses: Collection[str], before: int | None, limit: int
+) -> Reading[Listing]:
+    """A page of streams with counts by status."""
+    found = yield from page(tags, prefix, statuses, before, limit)
+    return Listing(found, (yield from counts(tags, prefix)))

@@ -104,6 +104,8 @@ class Settings(BaseSettings):
     connects_per_user_per_s: float = Field(5.0, gt=0, le=1e6)
     operator_keys: SecretStr = SecretStr("")
     presence: bool = False
+    stale_s: Seconds = 60.0
+    stream_wait_s: Seconds = 300.0
     compression: bool = False
     tls_cert: Path | None = None
     tls_key: Path | None = None

@@ -24,8 +24,9 @@ from tests.harness.publisher import Publisher
 ANSWER_WITHIN_S = 20.0
 WITHIN_S = 10.0
 LAST = "harness.last"
+EVENTS = "/v1/events"
 # Frames of the stream itself: they name no event of the log.
-OWN_FRAMES = frozenset({"connected", "reset", "closing", "session-expiring"})
+OWN_FRAMES = frozenset({"connected", "reset", "closing", "session-expiring", "snapshot", "end", "stale"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,7 @@ class Visitor:
         self,
         edge: int = 0,
         *,
+        path: str = EVENTS,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         topics: Collection[str] | None = None,
@@ -213,7 +215,7 @@ class Visitor:
             topics: those that it is owed, where it is not all that are granted by name.
             wants: which event types it is owed.
         """
-        response = await self.try_open(edge, query=query, headers=headers)
+        response = await self.try_open(edge, path=path, query=query, headers=headers)
         if response.status_code != httpx.codes.OK:
             await response.aread()
             raise AssertionError(f"{response.request.url}: {response.status_code} {response.text}")
@@ -229,6 +231,7 @@ class Visitor:
         self,
         edge: int = 0,
         *,
+        path: str = EVENTS,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
@@ -236,7 +239,7 @@ class Visitor:
         http = self._visitors.http
         request = http.build_request(
             "GET",
-            f"{self._visitors.urls[edge]}/v1/events",
+            f"{self._visitors.urls[edge]}{path}",
             headers=self._with_cookie(headers),
             params=dict(query or {}),
         )

@@ -14,6 +14,7 @@ from services.edge.connection import Connection
 from services.edge.edge import Edge
 from services.edge.selection import Selection
 from services.edge.sessions import Session
+from services.edge.view import Start
 from shared.model.cursor import Cursor
 from shared.model.entry import Entry, Head, Page
 from shared.model.errors import LogUnavailable
@@ -81,7 +82,7 @@ async def test_what_comes_before_the_start_is_known_is_read_from_the_log(what: s
     else:
         connection.interrupted()
         connection.bound()
-    connection.begin(0, None, head=0)
+    connection.begin(Start(0), head=0)
     stream = asgi_body(connection)
     greeting, first = await anext(stream), await anext(stream)
     connection.end()
@@ -101,7 +102,7 @@ async def test_opening_may_take_longer_than_a_heartbeat() -> None:
     connection = Connection(cast("Edge", edge), SESSION, Selection(heartbeat_s=0.01), "")
     await asyncio.sleep(0.05)
     connection.bound()
-    connection.begin(1, None, head=1)
+    connection.begin(Start(1), head=1)
     await asyncio.sleep(0.05)
     stream = asgi_body(connection)
     async with asyncio.timeout(5):
@@ -116,7 +117,7 @@ async def test_a_stream_that_nobody_began_to_read_gives_everything_back(monkeypa
     monkeypatch.setattr("services.edge.connection.START_WITHIN_S", 0.01)
     edge = LogOfOne()
     connection = Connection(cast("Edge", edge), SESSION, Selection(), "")
-    connection.begin(1, None, head=1)
+    connection.begin(Start(1), head=1)
     await eventually(lambda: edge.forgotten)
     assert [chunk async for chunk in asgi_body(connection)] == []
 
@@ -124,7 +125,7 @@ async def test_a_stream_that_nobody_began_to_read_gives_everything_back(monkeypa
 async def test_a_stream_that_is_behind_beats_while_the_log_is_away() -> None:
     edge = LogAway()
     connection = Connection(cast("Edge", edge), SESSION, Selection(heartbeat_s=0.01), "")
-    connection.begin(0, None, head=1)
+    connection.begin(Start(0), head=1)
     stream = asgi_body(connection)
     async with asyncio.timeout(10):
         await anext(stream)
