@@ -6,6 +6,7 @@ from collections.abc import Collection
 from http import HTTPStatus
 
 from quart import Blueprint, Response, request
+from werkzeug.routing import BaseConverter
 
 from services.edge import origins
 from services.edge.grants import NotGranted
@@ -18,9 +19,17 @@ from shared.web.problem import Refusal, problem
 STREAM_PATH = "/v1/events"
 
 
+class AnyText(BaseConverter):
+    """In an address: also what holds line ends, or begins, ends or goes on with what separates its parts."""
+
+    regex = r"(?s:.+?)"
+    part_isolating = False
+
+
 def guarded_blueprint(name: str, allowed_origins: Collection[str]) -> Blueprint:
     """A blueprint that refuses foreign pages, lets allowed ones read, and answers 401, 403 and 429 as the edge does."""
     routes = Blueprint(name, __name__)
+    routes.record(lambda setup: setup.app.url_map.converters.update(text=AnyText))
 
     @routes.before_request
     async def refuse_foreign_pages() -> None:

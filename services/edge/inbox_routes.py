@@ -60,21 +60,21 @@ def blueprint(edge: Edge, inbox: Inbox, door: Doorkeeper) -> Blueprint:
     async def list_topics() -> Response:
         return _listed(await inbox.subscriptions(await door.session(edge)))
 
-    @routes.put("/v1/subscriptions/<path:topic>/mute")
+    @routes.put("/v1/subscriptions/<text:topic>/mute")
     async def mute(topic: str) -> Response:
         session = await door.session(edge)
         until = parse_mute(await _json_body(default={}), datetime.now(UTC))
         return _listed(await inbox.change(session, topic, "muted", until))
 
-    @routes.delete("/v1/subscriptions/<path:topic>/mute")
+    @routes.delete("/v1/subscriptions/<text:topic>/mute")
     async def unmute(topic: str) -> Response:
         return _listed(await inbox.change(await door.session(edge), topic, "unmuted"))
 
-    @routes.put("/v1/subscriptions/<path:topic>")
+    @routes.put("/v1/subscriptions/<text:topic>")
     async def follow(topic: str) -> Response:
         return _listed(await inbox.change(await door.session(edge), topic, "followed"))
 
-    @routes.delete("/v1/subscriptions/<path:topic>")
+    @routes.delete("/v1/subscriptions/<text:topic>")
     async def unfollow(topic: str) -> Response:
         return _listed(await inbox.change(await door.session(edge), topic, "unfollowed"))
 

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from quart import Blueprint, Response, jsonify, request
-from werkzeug.routing import BaseConverter
 
 from services.edge.door import private
 from services.edge.guard import guarded_blueprint
@@ -33,17 +32,9 @@ if TYPE_CHECKING:
 PATH = "/v1/streams"
 
 
-class Subject(BaseConverter):
-    """Any text, also with the character that separates parts of a path at its beginning, end or repeated."""
-
-    regex = ".+?"
-    part_isolating = False
-
-
 def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
     """`/v1/streams…`."""
     routes = guarded_blueprint("subjects", edge.settings.cors_origins)
-    routes.record_once(lambda setup: setup.app.url_map.converters.update(subject=Subject))
 
     async def _tags(session: Session) -> frozenset[str]:
         return await edge.tags_of(session, parse_topics(request.args))
@@ -61,7 +52,7 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
         selection = parse_selection(request.args, request.headers.get("Last-Event-ID"), PREFIX_PARAMETERS)
         return await streamed(edge, door, selection, f"{PATH}/events", PrefixView(selection, prefix))
 
-    @routes.get(f"{PATH}/<subject:subject>/events", merge_slashes=False)
+    @routes.get(f"{PATH}/<text:subject>/events", merge_slashes=False)
     async def stream_subject(subject: str) -> Response:
         selection = parse_selection(request.args, request.headers.get("Last-Event-ID"), SUBJECT_PARAMETERS)
         view = SubjectView(selection, subject, edge.subjects, edge.settings)
@@ -73,7 +64,7 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
         except NoStream:
             raise no_stream(subject) from None
 
-    @routes.get(f"{PATH}/<subject:subject>", merge_slashes=False)
+    @routes.get(f"{PATH}/<text:subject>", merge_slashes=False)
     async def show_stream(subject: str) -> Response:
         refuse_unknown(request.args, SNAPSHOT_PARAMETERS)
         session = await door.session(edge)
