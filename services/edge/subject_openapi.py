@@ -71,9 +71,9 @@ def schemas() -> Json:
                 "counts": {
                     "type": "object",
                     "additionalProperties": {"type": "integer", "minimum": 1, "maximum": MAX_COUNTED},
-                    "description": "By status, of all under the prefix; `counts_limit` stands for that many or more",
+                    "description": "By status, of all under the prefix; over `counts_limit` there may be any number",
                 },
-                "counts_limit": COUNT,
+                "counts_limit": {"const": MAX_COUNTED - 1},
                 "next": {"anyOf": [CURSOR_TEXT, {"type": "null"}]},
                 "cursor": CURSOR_TEXT,
             }

@@ -15,7 +15,8 @@ from shared.model.event import MAX_LONG_BYTES
 TOPICS = "topics"
 PREFIX = "prefix"
 # A page that a person reads; more is one request away.
-DEFAULT_LISTED, MAX_LISTED = 50, 100
+DEFAULT_LISTED = 50
+MAX_LISTED = 100
 SNAPSHOT_PARAMETERS = (TOPICS,)
 LIST_PARAMETERS = (PREFIX, "status", "cursor", "limit", TOPICS)
 # A stream of one subject has its own end, which a filter of types would hide.

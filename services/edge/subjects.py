@@ -62,7 +62,7 @@ class Listed:
 
     def document(self) -> dict[str, Any]:
         """As clients see it."""
-        told = {"items": self.items, "counts": self.counts, "counts_limit": streams.MAX_COUNTED}
+        told = {"items": self.items, "counts": self.counts, "counts_limit": streams.MAX_COUNTED - 1}
         return told | {"next": self.next, "cursor": self.cursor}
 
 
