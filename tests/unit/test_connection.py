@@ -138,7 +138,7 @@ async def test_a_backlog_that_retention_overtook_says_so() -> None:
     """The client took its time, and what it was about to read was trimmed: before, it never heard of it."""
     connection = Connection(cast("Edge", LogTrimmed()), SESSION, Selection(), "")
     connection.bound()
-    connection.begin(3, None, head=9)
+    connection.begin(Start(3), head=9)
     stream = asgi_body(connection)
     async with asyncio.timeout(10):
         _, reset, first = [await anext(stream) for _ in range(3)]
