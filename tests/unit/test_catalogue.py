@@ -17,8 +17,8 @@ from services.ingest.catalogue.catalogue import Catalogue
 from services.ingest.catalogue.event_type import EventType
 from services.ingest.catalogue.loading import DIALECT, SHIPPED, InvalidSchema, load
 from services.ingest.catalogue.page import members, page
-from services.ingest.notification import LEVELS, is_link
 from shared.model.errors import InvalidEvent
+from shared.model.notification import LEVELS, is_link
 from tests.harness.rules import event
 
 OURS = load(None)

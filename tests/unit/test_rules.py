@@ -423,7 +423,7 @@ def set_of(rules: list[dict[str, Any]]) -> RuleSet:
     return rules_of(yaml.safe_dump({"rules": [rule | {"name": f"r{number}"} for number, rule in enumerate(rules)]}))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rules=rules_strategy, given_event=events)
 def test_any_rules_and_any_event_make_lawful_tags_and_the_same_again(
     rules: list[dict[str, Any]], given_event: Event
@@ -444,7 +444,7 @@ def test_any_rules_and_any_event_make_lawful_tags_and_the_same_again(
     json.dumps(explained)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rules=rules_strategy, given_event=events)
 def test_the_index_overlooks_no_rule(rules: list[dict[str, Any]], given_event: Event) -> None:
     """A rule alone in its set has nothing that could hide it: together they do the same."""
