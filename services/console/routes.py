@@ -1,77 +1,66 @@
-"""The operators' page. Small for now: where the log stands, and whether its backends answer."""
+"""The console's pages, put together."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from html import escape
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from quart import Blueprint, Response
+from quart import Blueprint, g, render_template, request
 
-from shared.model.entry import Head
-from shared.model.errors import Unavailable
-from shared.ports.broker import Broker
-from shared.ports.event_log import EventLog
+from services.console import events, overview
+from services.console.gate import HOME, Gate
+from services.console.live import Islands
+from services.console.operators import Operators
+from services.console.sampling import Sampler
+from services.console.wording import FILTERS
+from shared.model.errors import Busy, InvalidInput, Unavailable
+from shared.web.problem import Refusal, reason_of, status_of, title_of, told_of
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Carillon console</title>
-<style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem; }}
-  th {{ text-align: left; font-weight: 600; padding: .25rem 2rem .25rem 0; vertical-align: top; }}
-  .away {{ color: #a11; }}
-</style>
-<h1>Carillon console</h1>
-<table>
-{rows}
-</table>
-<p>Reload for the present state. This page shows nothing more yet; the rest is in
-<code>carillon log</code> and <code>carillon doctor</code>.</p>
-</html>
-"""
-# The page loads nothing and runs nothing; what is in the log must not change that.
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
+if TYPE_CHECKING:
+    from shared.web.health import Probe
+    from shared.wiring import Backends
+
+PAGES = (("Overview", HOME), ("Events", f"{HOME}/events"))
 
 
-def blueprint(broker: Broker, event_log: EventLog) -> Blueprint:
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What the pages are made from."""
+
+    backends: Backends
+    sampler: Sampler
+    operators: Operators
+    islands: Islands
+    probes: Mapping[str, Probe]
+    timeout_s: float
+
+
+def blueprint(console: Console, gate: Gate) -> Blueprint:
     """`/console`, for an app of its own or for `carillon dev`."""
-    routes = Blueprint("console", __name__)
-
-    @routes.get("/console")
-    async def overview() -> Response:
-        (_, broker_away), (head, log_away) = await asyncio.gather(_asked(broker.ping), _asked(event_log.head))
-        rows = [_state("Broker", broker_away), _state("Log", log_away)]
-        if isinstance(head, Head):
-            rows += [_row("Log id", head.log_id), _row("Last position", f"{head.last:,}")]
-            rows += [_row("Kept", _kept(head))]
-        return Response(_PAGE.format(rows="\n".join(rows)), content_type="text/html; charset=utf-8", headers=_HEADERS)
-
+    routes = Blueprint(
+        "console", __name__, url_prefix=HOME, template_folder="templates", static_folder="static",
+        static_url_path="/static",
+    )  # fmt: skip
+    gate.add_to(routes)
+    for name, filter_ in FILTERS.items():
+        routes.add_app_template_filter(filter_, name)
+    routes.context_processor(_everywhere)
+    for known in (Refusal, InvalidInput, Unavailable, Busy):
+        routes.register_error_handler(known, _refused)
+    overview.add_to(routes, console)
+    events.add_to(routes, console)
     return routes
 
 
-async def _asked(question: Callable[[], Awaitable[object]]) -> tuple[object, str | None]:
-    """The answer, or why there is none."""
-    try:
-        return await question(), None
-    except Unavailable as away:
-        return None, str(away)
+async def _everywhere() -> dict[str, object]:
+    """What every template knows."""
+    return {"pages": PAGES, "operator": g.get("operator"), "path": request.path}
 
 
-def _kept(head: Head) -> str:
-    return (
-        f"{head.last - head.floor:,} events, from position {head.floor + 1:,}" if head.last > head.floor else "nothing"
-    )
-
-
-def _state(name: str, away: str | None) -> str:
-    return _row(name, "answers") if away is None else _row(name, away, "away")
-
-
-def _row(name: str, value: str, kind: str = "") -> str:
-    return f'<tr><th scope="row">{escape(name)}</th><td class="{kind}">{escape(value)}</td></tr>'
+async def _refused(error: Exception) -> tuple[str, int, dict[str, str]]:
+    """The page of what went wrong, with what to do."""
+    g.refused_because = reason_of(error)
+    told, status = told_of(error), status_of(error)
+    page = await render_template("refused.html", told=told, title=title_of(status), status=status)
+    return page, status, dict(told.headers or {})

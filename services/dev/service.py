@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from services.console.service import blueprint as console_blueprint
+from services.console.service import open_console
 from services.dev import routes
 from services.dev.greeting import greeting, prove, sign_in
 from services.dev.secret import folder_secret
@@ -49,6 +49,7 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
         _persisting(settings, backends, stopping) as lag,
         open_edge(settings, backends, stopping) as edge,
         open_ingest(settings, backends, _fixed_keys(settings)) as doors,
+        open_console(settings, backends, probes(backends, lag), stopping, demo_key=DEMO_KEY) as console,
     ):
         app = make_app(
             "dev",
@@ -58,7 +59,7 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
             # OPTIONS the first does, and browsers ask that whether other sites' pages may stream.
             *edge_blueprints(edge, settings),
             *doors.blueprints,
-            console_blueprint(backends.broker, backends.event_log),
+            console,
             probes={**probes(backends, lag), **doors.probes},
         )
         async with asyncio.TaskGroup() as tasks:

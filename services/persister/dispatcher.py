@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from services.persister.traces import record_dispatch
 from services.persister.writer import pause_s
 from shared.model.errors import FenceLost, Unavailable
+from shared.ports.event_log import DISPATCHED
 from shared.telemetry import metrics, tracing
 from shared.telemetry.incidents import Incident
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = "dispatch"
 # One read feeds a few windows of confirms; larger pages only delay the first entry in them.
 PAGE_ENTRIES = 200
 # A crash repeats at most what was dispatched in this time; moving it each page would cost a write a page.
@@ -55,7 +55,7 @@ class Dispatcher:
                 await asyncio.sleep(pause_s())
 
     async def _follow(self, fence: Fence) -> None:
-        position = saved = await self._log.checkpoint(CHECKPOINT)
+        position = saved = await self._log.checkpoint(DISPATCHED)
         saved_at = told_at = time.monotonic()
         told = position
         while self._tenure.fence == fence:
@@ -66,7 +66,7 @@ class Dispatcher:
                 position = page.through
             self._trouble.over()
             if position > saved and time.monotonic() - saved_at >= CHECKPOINT_EVERY_S:
-                await self._log.move_checkpoint(fence, CHECKPOINT, position)
+                await self._log.move_checkpoint(fence, DISPATCHED, position)
                 saved, saved_at = position, time.monotonic()
             if position > told and time.monotonic() - told_at >= PROGRESS_EVERY_S:
                 await self._broker.tell_progress(position)

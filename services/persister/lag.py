@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from services.persister.dispatcher import CHECKPOINT
 from shared.model.errors import NotReady, Unavailable
+from shared.ports.event_log import DISPATCHED
 from shared.ports.read_models import Stage
 from shared.telemetry import metrics
 
@@ -82,7 +82,7 @@ class Lag:
             waiting,
             head.last,
             _moved_at(self.last_look, waiting, head, time.monotonic()),
-            await self._behind(head, await self._log.checkpoint(CHECKPOINT)),
+            await self._behind(head, await self._log.checkpoint(DISPATCHED)),
             {name: await self._behind(head, each.position) for name, each in current.items()},
             {name: each.failure is not None for name, each in current.items()},
         )

@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from services.persister.archive import archived
-from services.persister.dispatcher import CHECKPOINT as DISPATCHED
 from shared.folds import PROJECTIONS
 from shared.model.entry import EXPIRED, Entry, expired
 from shared.model.errors import FenceLost, InvalidInput, Unavailable
 from shared.model.patterns import matcher
 from shared.model.tags import is_internal
+from shared.ports.event_log import DISPATCHED
 from shared.ports.read_models import Stage
 from shared.telemetry.incidents import Incident
 

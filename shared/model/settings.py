@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     connects_per_address_per_s: float = Field(500.0, gt=0, le=1e6)
     connects_per_user_per_s: float = Field(5.0, gt=0, le=1e6)
     operator_keys: SecretStr = SecretStr("")
+    viewer_keys: SecretStr = SecretStr("")
+    console_metrics_urls: tuple[str, ...] = ()
     presence: bool = False
     stale_s: Seconds = 60.0
     stream_wait_s: Seconds = 300.0
@@ -136,6 +138,10 @@ class Settings(BaseSettings):
     def operators(self) -> dict[str, str]:
         """The operators' API keys by name. Raises `InvalidInput`."""
         return _keys("CARILLON_OPERATOR_KEYS", self.operator_keys)
+
+    def viewers(self) -> dict[str, str]:
+        """The API keys of who may look at the console and not act, by name. Raises `InvalidInput`."""
+        return _keys("CARILLON_VIEWER_KEYS", self.viewer_keys)
 
     def otlp_headers_by_name(self) -> dict[str, str]:
         """What every request by OTLP carries. Raises `InvalidInput`."""

@@ -9,6 +9,9 @@ from typing import Protocol
 from shared.model.entry import Entry, Head, Identity, Page
 from shared.ports.log_upkeep import LogUpkeep
 
+DISPATCHED = "dispatch"
+"""The checkpoint of the dispatcher: entries at or below it were handed to the feeds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fence:

@@ -30,7 +30,7 @@ def blueprint(timeout_s: float, probes: Mapping[str, Probe]) -> Blueprint:
 
     @health.get("/readyz")
     async def ready() -> tuple[Response, int]:
-        found = await asyncio.gather(*(_finding(probe, timeout_s) for probe in probes.values()))
+        found = await asyncio.gather(*(finding(probe, timeout_s) for probe in probes.values()))
         checks = {name: text for name, (_, text) in zip(probes, found, strict=True)}
         statuses = {status for status, _ in found}
         if "unavailable" in statuses:
@@ -40,8 +40,8 @@ def blueprint(timeout_s: float, probes: Mapping[str, Probe]) -> Blueprint:
     return health
 
 
-async def _finding(probe: Probe, timeout_s: float) -> tuple[str, str]:
-    """(the status that follows from it, what to report: `ok` or why not)."""
+async def finding(probe: Probe, timeout_s: float) -> tuple[str, str]:
+    """(the status that follows from it: `ok`, `degraded` or `unavailable`; what to report: `ok` or why not)."""
     try:
         async with asyncio.timeout(timeout_s):
             await probe()

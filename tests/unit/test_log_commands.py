@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from services.cli import commands
-from services.persister.dispatcher import CHECKPOINT
 from shared.embedded.event_log import open_event_log
 from shared.model.entry import Entry, Head
+from shared.ports.event_log import DISPATCHED as CHECKPOINT
 from tests.unit.test_lines import an_entry
 
 TWO_DAYS_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)

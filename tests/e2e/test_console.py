@@ -1,0 +1,73 @@
+"""The console in a real browser: sign in, watch, find, look; and nothing that axe finds fault with."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.e2e import npm
+from tests.e2e.conftest import SCREENSHOTS
+from tests.e2e.test_page import publish
+from tests.harness.platform import DevPlatform
+
+pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.timeout(180)]  # npm comes with the servers
+
+AXE = Path(__file__).parent / "axe"
+DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
+FAULTS = "async () => (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)"
+LIVE_WITHIN_MS = 20_000
+
+
+async def is_well_made(page: Page, axe: str, name: str) -> None:
+    """Looks at the page at both widths and in both themes: axe has nothing to say, and nothing is cut off."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for size, scheme in ((DESK, "light"), (PHONE, "dark")):
+        await page.set_viewport_size(size)  # type: ignore[arg-type]  # a dict of its two members
+        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of its two words
+        # Playwright's own way in: the page's policy lets no script of anybody else's run.
+        await page.evaluate(axe)
+        assert await page.evaluate(FAULTS) == [], name
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
+        await page.screenshot(path=SCREENSHOTS / f"console-{name}-{size['width']}.png", full_page=True)
+
+
+async def test_the_console(browser: Browser, tmp_path: Path) -> None:
+    installed = await asyncio.to_thread(npm.install, AXE, print)
+    axe = await asyncio.to_thread((installed / "node_modules" / "axe-core" / "axe.min.js").read_text)
+    async with DevPlatform(tmp_path, trace_ratio=1) as dev:
+        await dev.start()
+        url, errors = dev.ingest_url, []
+        page = await (await browser.new_context()).new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        for number in range(3):
+            await publish(url, number)
+
+        await page.goto(f"{url}/console/events")
+        await is_well_made(page, axe, "login")
+        await page.get_by_role("button", name="demo operator").click()
+        await expect(page.locator("#rows .type").first).to_have_text("counter.raised")
+
+        await page.get_by_label("Type").fill("counter.*")
+        await page.get_by_role("button", name="Search").click()
+        await expect(page.locator("#rows tr")).to_have_count(3)
+        await page.get_by_label("Follow live").check()
+        await expect(page.locator("[data-follow-state]")).to_have_text("live", timeout=LIVE_WITHIN_MS)
+        last = await publish(url, 4)
+        await expect(page.locator("#rows tr")).to_have_count(4, timeout=LIVE_WITHIN_MS)
+        await is_well_made(page, axe, "events")
+
+        await page.locator("#rows .type").first.click()
+        await expect(page.get_by_text(last).first).to_be_visible()
+        await expect(page.locator(".waterfall .stage").first).to_have_text("accepted")
+        await is_well_made(page, axe, "event")
+
+        await page.get_by_role("link", name="Overview").click()
+        await expect(page.locator("[data-live]")).to_have_attribute("data-state", "live", timeout=LIVE_WITHIN_MS)
+        before = await page.locator(".tile .about").first.text_content()
+        await publish(url, 5)
+        await expect(page.locator(".tile .about").first).not_to_have_text(str(before), timeout=LIVE_WITHIN_MS)
+        await is_well_made(page, axe, "overview")
+        assert errors == []
