@@ -8,6 +8,7 @@ import { Handlers, matcher, type Unsubscribe } from "./handlers.js";
 import { read } from "./reader.js";
 import { ask, type TokenSource } from "./session.js";
 import type { Situation, Status } from "./situation.js";
+import { Subject, type SubjectStream } from "./stream.js";
 import { keptPlace, keepPlace } from "./storage.js";
 import { Tab, type TabEffect, type TabInput } from "./tab.js";
 import { listen } from "./wake.js";
@@ -54,6 +55,8 @@ export interface Client {
   reconnect(): void;
   /** For good. */
   close(): void;
+  /** The stream of a subject, such as `job/123`: its state, and each change of it until it ends. */
+  stream<State = any>(subject: string): SubjectStream<State>;
   /** `fetch` of an address of the edge, with the session's cookie. */
   request(path: string, init?: RequestInit): Promise<Response>;
 }
@@ -62,6 +65,8 @@ export interface Client {
 const PROTOCOL = "carillon1";
 // How much later than due silence is noticed, and how long a stream must last to count as a success.
 const TICK_MS = 2_000;
+// Of requests that are no streams. Their server gives up a backend long before.
+const REQUEST_WITHIN_MS = 30_000;
 
 type Timer = Extract<TabEffect, { do: "wait" }>["timer"];
 
@@ -156,8 +161,20 @@ class TabClient implements Client {
     this.#show({ status: "stopped", reason: "closed" });
   }
 
+  stream<State = any>(subject: string): SubjectStream<State> {
+    return new Subject(subject, {
+      // Also of types that the page has not asked for.
+      onEvent: (handler) => this.#handlers.add((isEvent, event, { cursor }) => isEvent && handler(event, cursor!)),
+      onReset: (handler) => this.on("reset", handler),
+      onStatus: (handler) => this.onStatus(handler),
+      situation: () => this.situation,
+      request: (path, init) => this.request(path, init),
+    });
+  }
+
   request(path: string, init?: RequestInit): Promise<Response> {
-    return this.#fetch(this.#base + path, { cache: "no-store", credentials: "include", ...init });
+    const signal = init?.signal ?? AbortSignal.timeout(REQUEST_WITHIN_MS);
+    return this.#fetch(this.#base + path, { cache: "no-store", credentials: "include", ...init, signal });
   }
 
   // What happens, one after the other, also where a handler makes it happen.

@@ -26,9 +26,9 @@ const nameless = (type: string): CarillonEvent => ({ specversion: "1.0", id: "",
 /** The event that an event's frame tells. */
 export function eventOf(name: string, text: string): CarillonEvent {
   const event = parsed(text);
-  return typeof event === "object" && event !== null
-    ? (event as CarillonEvent)
-    : { ...nameless(name), data: text, broken: true };
+  if (typeof event !== "object" || event === null || Array.isArray(event)) return { ...nameless(name), data: text, broken: true };
+  // The edge's events say the same; where another says something else, the frame is what was asked for.
+  return { ...(event as CarillonEvent), type: name };
 }
 
 /** A frame of the stream itself, such as `reset`, in the shape of an event. */

@@ -70,7 +70,7 @@ test("a client closed by a handler hands on nothing more", () =>
     assert.deepEqual([ids(seen), client.situation.reason, client.cursor], [["1"], "closed", "log.1"]);
   }));
 
-const UNREADABLE = ["{not json", "5", "null", ""];
+const UNREADABLE = ["{not json", "5", "null", "[1]", ""];
 
 test("an event that cannot be read comes as its text, and its place counts", () =>
   withEdge([stream(connected(0), ...UNREADABLE.map((data, at) => frame("a.b", data, `log.${at + 1}`)))], async (edge) => {
@@ -78,7 +78,14 @@ test("an event that cannot be read comes as its text, and its place counts", () 
     const seen = collect(client, "a.b");
     await until(() => seen.length === UNREADABLE.length);
     assert.deepEqual(seen.map(({ data, broken, type }) => [data, broken, type]), UNREADABLE.map((each) => [each, true, "a.b"]));
-    assert.equal(client.cursor, "log.4");
+    assert.equal(client.cursor, "log.5");
+  }));
+
+test("an event that does not say its type has that of its frame", () =>
+  withEdge([stream(connected(0), frame("a.b", { id: "1" }, "log.1"))], async (edge) => {
+    const seen = collect(edge.connect(), "a.b");
+    await until(() => seen.length === 1);
+    assert.deepEqual(seen, [{ id: "1", type: "a.b" }]);
   }));
 
 test("frames without a place come by their name only, known or not", () =>
@@ -182,9 +189,9 @@ for (const [name, token] of [
     ));
 }
 
-test("an app whose token cannot be had now is asked again later", () =>
+test("an app whose token cannot be had now is not taken for one that has none", () =>
   withEdge(
-    [problem(401, "no session"), problem(401, "no session"), stream(connected(0))],
+    [problem(401, "no session")],
     async (edge) => {
       const client = edge.connect({
         token: () => {

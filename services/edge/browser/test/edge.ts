@@ -6,13 +6,18 @@ import { connect, type Client, type Options } from "../src/index.js";
 
 export type Respond = (request: IncomingMessage, response: ServerResponse) => void;
 
-/** Answers the stream requests one after the other; the last answer is repeated. Who asks for the session is alice. */
+/**
+ * @param answers to requests for the stream, one after the other; the last is repeated
+ * @param session to the question who is signed in
+ * @param others by the address that theirs begin with
+ */
 export async function withEdge(
   answers: Respond[],
   use: (edge: Edge) => Promise<void>,
   session: Respond = json(200, { sub: "alice", expires_in: 3600 }),
+  others: Record<string, Respond[]> = {},
 ): Promise<void> {
-  const edge = new Edge(answers, session);
+  const edge = new Edge({ "/v1/session": [session], "/v1/events": answers, ...others });
   await edge.listen();
   try {
     await use(edge);
@@ -26,12 +31,9 @@ export class Edge {
   readonly requests: IncomingMessage[] = [];
   readonly clients: Client[] = [];
   readonly #server = createServer((request, response) => this.#answer(request, response));
-  #streams = 0;
+  readonly #asked = new Map<string, number>();
 
-  constructor(
-    private readonly answers: Respond[],
-    private readonly session: Respond,
-  ) {}
+  constructor(private readonly answers: Record<string, Respond[]>) {}
 
   async listen(): Promise<void> {
     await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
@@ -51,8 +53,11 @@ export class Edge {
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
     this.requests.push(request);
-    if (request.url!.startsWith("/v1/session")) return this.session(request, response);
-    this.answers[Math.min(this.#streams++, this.answers.length - 1)]!(request, response);
+    const path = Object.keys(this.answers).find((prefix) => request.url!.startsWith(prefix))!;
+    const number = this.#asked.get(path) ?? 0;
+    this.#asked.set(path, number + 1);
+    const answers = this.answers[path]!;
+    answers[Math.min(number, answers.length - 1)]!(request, response);
   }
 }
 
