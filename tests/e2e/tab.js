@@ -7,3 +7,15 @@ globalThis.follow = async (options) => {
   tab.client.on("reset", ({ data }) => tab.resets.push(data.reason));
   tab.client.onStatus((situation) => tab.situations.push(situation));
 };
+
+globalThis.openInbox = async () => {
+  const { inbox } = await import("/client/inbox.js");
+  tab.box = inbox(tab.client);
+};
+
+// How many items are left at once, and what the server says.
+globalThis.markNewest = async (mark) => {
+  const marking = tab.box.mark(mark, [tab.box.state.items[0].id]);
+  const atOnce = tab.box.state.items.length;
+  return { atOnce, isTaken: await marking };
+};

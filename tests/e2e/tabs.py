@@ -45,10 +45,10 @@ class Tab:
         await self.until("ids => tab.seen.length >= ids.length", list(ids))
         assert await self.seen_ids() == list(ids), self.name
 
-    async def until(self, expression: str, argument: object = None) -> None:
+    async def until(self, expression: str, argument: object = None, within_ms: float = WITHIN_MS) -> None:
         """Returns once the function in the page is true."""
         try:
-            await self.page.wait_for_function(expression, arg=argument, timeout=WITHIN_MS, polling=LOOK_EVERY_MS)
+            await self.page.wait_for_function(expression, arg=argument, timeout=within_ms, polling=LOOK_EVERY_MS)
         except Exception as late:
             state = await self.page.evaluate("() => [tab.client.situation, tab.client.sharing, tab.client.cursor]")
             late.add_note(f"{self.name}: {state}, saw {await self.seen_ids()}")

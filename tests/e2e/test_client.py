@@ -31,6 +31,7 @@ HEARTBEAT_S = 1.0
 LOAD_PER_S = 40.0
 KILLS = 3
 SESSION_S = 4
+BACK_WITHIN_MS = 45_000
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -294,6 +295,31 @@ async def test_a_leader_that_does_not_answer_is_replaced(profile: Profile, publi
     assert await tabs.sharing() == ["follower", "leader"]
 
 
+async def test_the_inbox_is_the_same_in_every_tab(profile: Profile, publisher: Publisher) -> None:
+    tabs = await profile()
+    first, second = await tabs.open_several(2)
+    for number in range(3):
+        await publisher.publish(f"user:{tabs.user}", type="notification.sent", data={"title": f"Build {number}"})
+    for tab in (first, second):
+        await tab.page.evaluate("openInbox")
+        await tab.until("() => tab.box.state.items.length === 3")
+    assert await first.value("tab.box.state.items.map(({ title }) => title)") == ["Build 2", "Build 1", "Build 0"]
+    # It comes without being asked for.
+    await publisher.publish(f"user:{tabs.user}", type="notification.sent", data={"title": "Build 3"})
+    for tab in (first, second):
+        await tab.until("() => tab.box.state.items[0].title === 'Build 3' && tab.box.state.counts.unread === 4")
+    # Read in one tab it is read in the other.
+    assert await first.value("tab.box.mark('read', [tab.box.state.items[0].id])") is True
+    await second.until("() => tab.box.state.items[0].read && tab.box.state.counts.unread === 3")
+    # What cannot be done is taken back.
+    await tabs.context.set_offline(True)
+    assert await first.page.evaluate("markNewest('archive')") == {"atOnce": 3, "isTaken": False}
+    assert await first.value("tab.box.state.items.length") == 4
+    await tabs.context.set_offline(False)
+    assert await second.value("tab.box.mark('read', 'all')") is True
+    await first.until("() => tab.box.state.counts.unread === 0 && tab.box.state.items.every(({ read }) => read)")
+
+
 async def test_hostile_events_come_as_they_were_sent_and_break_nothing(profile: Profile, publisher: Publisher) -> None:
     tabs = await profile()
     leader, follower = await tabs.open_several(2)
@@ -325,7 +351,8 @@ async def test_three_tabs_of_two_users_each_see_exactly_their_slice_though_the_s
     tabs = tabs[1:]
     last = await publisher.publish("everyone", type="harness.last")
     for tab in tabs:
-        await tab.until("id => tab.seen.some(({ data }) => data.id === id)", last.attributes["id"])
+        # By itself, however long its last wait had become.
+        await tab.until("id => tab.seen.some(({ data }) => data.id === id)", last.attributes["id"], BACK_WITHIN_MS)
         await tab.note()
         assert tab.errors == []
     log_id, entries = await dev.entries()

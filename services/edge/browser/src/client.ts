@@ -6,6 +6,7 @@ import { type CarillonEvent, type Delivery, eventOf, signalOf } from "./event.js
 import { canShare, Group } from "./group.js";
 import { Handlers, matcher, type Unsubscribe } from "./handlers.js";
 import { read } from "./reader.js";
+import { Receipts } from "./receipts.js";
 import { ask, type TokenSource } from "./session.js";
 import type { Situation, Status } from "./situation.js";
 import { Subject, type SubjectStream } from "./stream.js";
@@ -86,6 +87,7 @@ class TabClient implements Client {
   readonly #handlers = new Handlers<[isEvent: boolean, event: CarillonEvent, delivery: Delivery]>();
   readonly #wants: (type: string) => boolean;
   readonly #statusHandlers = new Handlers<[Situation]>();
+  readonly #receipts = new Receipts((path, init) => this.request(path, init));
   readonly #timers = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #lobby: BroadcastChannel | undefined;
   readonly #unlisten: Unsubscribe;
@@ -240,7 +242,10 @@ class TabClient implements Client {
     if (this.#isClosed) return;
     if (cursor !== null) this.cursor = cursor;
     this.#handlers.call(isEvent, event, { cursor });
-    if (cursor !== null) this.#moved(cursor);
+    if (cursor === null) return;
+    this.#moved(cursor);
+    // The leader's word is the browser's.
+    if (isEvent && this.#tab.role !== "follower") this.#receipts.note(event, cursor);
   }
 
   #moved(cursor: string): void {
