@@ -19,3 +19,10 @@ globalThis.markNewest = async (mark) => {
   const atOnce = tab.box.state.items.length;
   return { atOnce, isTaken: await marking };
 };
+
+// Each state of a stream until it ends, as a page would follow it.
+globalThis.followStream = async (subject) => {
+  tab.updates = [];
+  for await (const { stream } of tab.client.stream(subject)) tab.updates.push(stream);
+  tab.isOver = true;
+};

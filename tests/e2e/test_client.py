@@ -28,7 +28,7 @@ pytestmark = [
 
 OPERATOR_KEY = "harness-operator"
 HEARTBEAT_S = 1.0
-LOAD_PER_S = 40.0
+LOAD_PER_S = 20.0
 KILLS = 3
 SESSION_S = 4
 BACK_WITHIN_MS = 45_000
@@ -293,6 +293,40 @@ async def test_a_leader_that_does_not_answer_is_replaced(profile: Profile, publi
     await stuck
     await first.sees(*ids)
     assert await tabs.sharing() == ["follower", "leader"]
+
+
+async def test_a_stream_is_followed_from_its_state_to_its_end(
+    profile: Profile, publisher: Publisher, dev: DevPlatform
+) -> None:
+    tabs = await profile()
+    subject = f"job/{tabs.user}"
+
+    async def tell(**data: object) -> None:
+        type_ = "job.completed" if data["status"] == "completed" else "job.progressed"
+        await publisher.publish(f"user:{tabs.user}", type=type_, subject=subject, data=data)
+
+    early = await tabs.open()
+    await early.page.evaluate("subject => void followStream(subject)", subject)
+    await early.until("() => tab.updates.length === 1")
+    await tell(status="running", progress=10, steps={"build": {"status": "running"}})
+    await early.until("() => tab.updates.at(-1).progress === 10")
+    late = await tabs.open()
+    await late.page.evaluate("subject => void followStream(subject)", subject)
+    await late.until("() => tab.updates.length === 1 && tab.updates[0].progress === 10")
+    dev.dev.kill()
+    await dev.start()
+    await tell(status="running", progress=60, steps={"build": {"status": "passed"}, "test": {"status": "running"}})
+    await tell(status="completed", progress=100, steps={"test": {"status": "passed"}})
+    for tab, seen in ((early, [None, 10, 60, 100]), (late, [10, 60, 100])):
+        await tab.until("() => tab.isOver")
+        assert await tab.value("tab.updates.map(({ progress }) => progress)") == seen
+        folded = await tab.value("tab.updates.at(-1)")
+        told = await tab.page.evaluate("s => tab.client.request(`/v1/streams/${s}`).then((r) => r.json())", subject)
+        of_the_answer = {"cursor", "truncated"}
+        assert {name: folded[name] for name in told.keys() - of_the_answer} == {
+            name: value for name, value in told.items() if name not in of_the_answer
+        }
+    await has_connections(tabs, 1)
 
 
 async def test_the_inbox_is_the_same_in_every_tab(profile: Profile, publisher: Publisher) -> None:

@@ -170,7 +170,7 @@ class TabClient implements Client {
       onReset: (handler) => this.on("reset", handler),
       onStatus: (handler) => this.onStatus(handler),
       situation: () => this.situation,
-      request: (path, init) => this.request(path, init),
+      request: (path) => this.request(this.#narrowed(path)),
     });
   }
 
@@ -302,12 +302,15 @@ class TabClient implements Client {
   }
 
   get #path(): string {
-    const query = new URLSearchParams();
-    const { topics, types } = this.#options;
-    if (topics) query.set("topics", topics.join(","));
+    const { types } = this.#options;
     // What others in this browser want is not known here: a shared connection brings all types.
-    if (types && this.#tab.role === "alone") query.set("types", types.join(","));
-    return query.size ? `/v1/events?${query}` : "/v1/events";
+    return this.#narrowed("/v1/events", types && this.#tab.role === "alone" ? { types: types.join(",") } : {});
+  }
+
+  #narrowed(path: string, more: Record<string, string> = {}): string {
+    const { topics } = this.#options;
+    const query = new URLSearchParams({ ...(topics && { topics: topics.join(",") }), ...more }).toString();
+    return query ? `${path}?${query}` : path;
   }
 
   get #storageKey(): string {

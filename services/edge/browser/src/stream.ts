@@ -6,7 +6,6 @@ import { covers, type Place } from "./cursor.js";
 import type { CarillonEvent } from "./event.js";
 import { type StreamState, unbegun, withEvent } from "./fold.js";
 import { Handlers, type Unsubscribe } from "./handlers.js";
-import type { Request } from "./session.js";
 import type { Situation } from "./situation.js";
 
 export interface StreamUpdate<State = any> {
@@ -33,7 +32,8 @@ export interface Source {
   onReset(handler: () => void): Unsubscribe;
   onStatus(handler: (situation: Situation) => void): Unsubscribe;
   situation(): Situation;
-  readonly request: Request;
+  /** Asks for the stream as it is made of the events that the client brings. */
+  request(path: string): Promise<Response>;
 }
 
 // Who reads slower than this gets the newest: each update has the whole state.

@@ -175,9 +175,10 @@ test("the subject is one part of the address for each of its own", () =>
   withEdge(
     [stream(connected(5))],
     async (edge) => {
-      const job = edge.connect().stream("job/ä?#/%");
+      const job = edge.connect({ topics: ["a", "b/c"] }).stream("job/ä?#/%");
       await until(() => job.current !== null);
-      assert.ok(edge.requests.some(({ url }) => url === "/v1/streams/job/%C3%A4%3F%23/%25"));
+      // Of the same topics as the events that go on from it.
+      assert.equal(edge.requests.at(-1)!.url, "/v1/streams/job/%C3%A4%3F%23/%25?topics=a%2Cb%2Fc");
     },
     SESSION,
     { "/v1/streams/": [snapshot(5)] },
