@@ -52,6 +52,9 @@ export class Subject implements SubjectStream {
   #early: [CarillonEvent, string][] | null = [];
   #failures = 0;
   #isWaiting = false;
+  /** Whether times in the state are those of arrival, because events told none. */
+  #isGuessed = false;
+  #last: CarillonEvent | undefined;
   #skewMs = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isOver = false;
@@ -109,7 +112,8 @@ export class Subject implements SubjectStream {
 
   #heed({ status, reason }: Situation): void {
     if (reason === "closed") this.close();
-    else if (this.#isWaiting && (status === "live" || status === "catching-up")) this.#load();
+    // What came while it caught up had happened at another time than it came.
+    else if (status === "live" ? this.#isWaiting || this.#isGuessed : status === "catching-up" && this.#isWaiting) this.#load();
   }
 
   #take(event: CarillonEvent, cursor: string): void {
@@ -120,7 +124,12 @@ export class Subject implements SubjectStream {
 
   #fold(event: CarillonEvent, cursor: string): void {
     this.#place = cursor;
-    this.#show(withEvent(this.current!, event, Date.now() + this.#skewMs), event);
+    this.#isGuessed ||= event.time === undefined;
+    const stream = withEvent(this.current!, event, Date.now() + this.#skewMs);
+    if (!stream.final || !this.#isGuessed) return this.#show(stream, event);
+    // The last word has the times of the log.
+    this.#last = event;
+    this.#load();
   }
 
   #show(stream: StreamState, event?: CarillonEvent): void {
@@ -162,8 +171,9 @@ export class Subject implements SubjectStream {
     const early = this.#early!;
     this.#early = null;
     this.#failures = 0;
+    this.#isGuessed = false;
     this.#place = place;
-    this.#show(stream);
+    this.#show(stream, this.#last);
     for (const [event, cursor] of early) this.#take(event, cursor);
   }
 

@@ -10,9 +10,10 @@ const JOB = "job/1";
 const SESSION = json(200, { sub: "alice", expires_in: 3600 });
 
 const progressed = (position: number, progress: number, more: object = {}): string =>
-  frame("job.progressed", { id: String(position), subject: JOB, data: { status: "running", progress, ...more } }, `log.${position}`);
-const completed = (position: number): string =>
-  frame("job.completed", { id: String(position), subject: JOB, data: { status: "completed", result: 42 } }, `log.${position}`);
+  frame("job.progressed", { id: String(position), subject: JOB, ...more, data: { status: "running", progress } }, `log.${position}`);
+const completed = (position: number, more: object = {}): string =>
+  frame("job.completed", { id: String(position), subject: JOB, ...more, data: { status: "completed", result: 42 } }, `log.${position}`);
+const TIMED = { time: "2026-01-01T00:00:07.500Z" };
 
 /** What the edge has folded of it, as of a place in the log. */
 function snapshot(position: number, about: object = {}): Respond {
@@ -36,7 +37,7 @@ function held(respond: Respond): [Respond, () => void] {
 
 test("first the state, then each event, then the end", () =>
   withEdge(
-    [stream(connected(5), progressed(6, 50), event(7, "other.stream"), completed(8))],
+    [stream(connected(5), progressed(6, 50, TIMED), event(7, "other.stream"), completed(8, TIMED))],
     async (edge) => {
       const job = edge.connect().stream(JOB);
       const updates = collect(job);
@@ -45,15 +46,29 @@ test("first the state, then each event, then the end", () =>
       await until(() => ended !== null);
       assert.deepEqual(progress(updates), [10, 50, 50]);
       assert.deepEqual([ended, job.current?.final, job.current?.state.result], ["completed", true, 42]);
+      assert.equal(job.current?.duration_ms, 7500);
       assert.deepEqual(updates.map((update) => update.event?.id), [undefined, "6", "8"]);
     },
     SESSION,
     { "/v1/streams/": [snapshot(5)] },
   ));
 
-test("as an async iterator, which ends with the stream", () =>
+test("where events tell no time, the last word is the server's", () =>
   withEdge(
     [stream(connected(5), progressed(6, 50), completed(7))],
+    async (edge) => {
+      const updates: StreamUpdate[] = [];
+      for await (const update of edge.connect().stream(JOB)) updates.push(update);
+      assert.deepEqual(updates.map(({ event }) => event?.id), [undefined, "6", "7"]);
+      assert.equal(updates.at(-1)!.stream.duration_ms, 1234);
+    },
+    SESSION,
+    { "/v1/streams/": [snapshot(5), snapshot(7, { status: "completed", final: true, duration_ms: 1234 })] },
+  ));
+
+test("as an async iterator, which ends with the stream", () =>
+  withEdge(
+    [stream(connected(5), progressed(6, 50, TIMED), completed(7, TIMED))],
     async (edge) => {
       const seen: unknown[] = [];
       for await (const { stream } of edge.connect().stream(JOB)) seen.push(stream.status);
