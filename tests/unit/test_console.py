@@ -146,7 +146,8 @@ async def test_bad_input_is_told_on_a_page(path: str, status: int) -> None:
 
 
 async def test_a_search_finds_by_each_term_newest_first_and_pages_to_the_end() -> None:
-    async with open_embedded(None) as (_, log, _, _, journeys):
+    async with open_embedded(None) as opened:
+        log, journeys = Backends(*opened).event_log, Backends(*opened).journeys
         made = [
             an_entry(
                 id=f"e{at}",
