@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from services.ingest.catalogue.loading import load as load_catalogue
+from services.ingest.rules.loading import load as load_rules
 from shared.model.errors import CarillonError, InvalidInput
 from shared.model.settings import MIN_SECRET_BYTES, Settings
 from shared.ports.event_log import EventLog
@@ -40,7 +42,7 @@ async def examine(overrides: dict[str, object]) -> AsyncIterator[Check]:
         return
     logs.set_up(settings)  # which silences the drivers' own words: a finding is one line
     yield Check("settings", True, f"backends {settings.backends}, namespace {settings.namespace}")
-    for check in _checks_of_secrets(settings):
+    for check in (*_checks_of_secrets(settings), *_checks_of_files(settings)):
         yield check
     if settings.backends != "embedded":
         yield await _check_of_broker(settings)
@@ -86,6 +88,21 @@ def _check_of_folder(folder: Path | None) -> Check:
     if secret.stat().st_mode & 0o077:
         return Check("folder", False, f"{secret} can be read by others", f"run: chmod 600 {secret}")
     return Check("folder", True, str(folder))
+
+
+def _checks_of_files(settings: Settings) -> Iterator[Check]:
+    """What ingest reads when it starts, where it is to read anything."""
+    if (where := settings.rules) is not None:
+        yield _check_of_files("rules", lambda: f"{len(load_rules(where).rules)} of {where}")
+    if (folder := settings.catalogue) is not None:
+        yield _check_of_files("catalogue", lambda: f"{len(load_catalogue(folder).types)} types, with those of {folder}")
+
+
+def _check_of_files(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except InvalidInput as refused:
+        return Check(name, False, f"{refused.field}: {refused.problem}", refused.fix)
 
 
 async def _check_of_broker(settings: Settings) -> Check:

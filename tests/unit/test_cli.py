@@ -191,6 +191,21 @@ def test_doctor_says_what_to_do(folder: Path) -> None:
     assert result.stderr == "carillon: failed: folder\n"
 
 
+def checks_of(*arguments: str, **environment: str) -> dict[str, Any]:
+    """What the doctor found, by the names of the checks."""
+    found = json.loads(carillon("doctor", "--json", *arguments, **environment).stdout)
+    return {check["name"]: check for check in found["checks"]}
+
+
+def test_doctor_reads_rules_and_catalogue_as_ingest_would(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text("rules: [{name: a}]")
+    good = checks_of("--data", str(folder), CARILLON_RULES="github", CARILLON_CATALOGUE=str(tmp_path))
+    assert (good["rules"]["ok"], good["catalogue"]["ok"]) == (True, True)
+    bad = checks_of("--data", str(folder), CARILLON_RULES=str(tmp_path / "rules.yaml"), CARILLON_CATALOGUE="nowhere")
+    assert bad["rules"]["found"].endswith("rules.yaml:1: rule a does nothing")
+    assert bad["catalogue"]["found"] == "nowhere: it is no folder"
+
+
 def test_doctor_names_a_bad_setting() -> None:
     result = carillon("doctor", "--json", CARILLON_JWT_SECRET="short")
     (check,) = json.loads(result.stdout)["checks"]
