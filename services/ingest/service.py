@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 from quart import Blueprint
@@ -49,12 +49,13 @@ class Doors:
 
 @asynccontextmanager
 async def open_ingest(
-    settings: Settings, backends: Backends, fixed_keys: ApiKeys | None = None
+    settings: Settings, backends: Backends, fixed_keys: ApiKeys | None = None, *, serves_amqp: bool = True
 ) -> AsyncIterator[Doors]:
     """Ingest's doors over these backends; what they keep open is closed at the end.
 
     Args:
         fixed_keys: instead of the producers' keys that the settings name.
+        serves_amqp: whether requests are also taken from the broker.
 
     Raises `InvalidInput`, naming the setting or the file, where one is wrong.
     """
@@ -64,7 +65,7 @@ async def open_ingest(
     async with open_rules(settings.rules) as rules, open_sources(settings.webhooks_file) as sources:
         reception = Reception(publisher, settings.backend_timeout_s, rules, catalogue.check)
         answering = Answering(reception, lambda event: explain(rules.rules, event), settings.max_event_bytes)
-        async with amqp.serving(backends.broker, answering):
+        async with amqp.serving(backends.broker, answering) if serves_amqp else nullcontext():
             blueprints = (
                 routes.blueprint(reception, producers, settings),
                 rpc.blueprint(answering, producers),

@@ -51,6 +51,7 @@ class Settings(BaseSettings):
 
     # Producers and sessions
     producer_events_per_s: float | None = Field(None, gt=0, le=1e6)
+    function_base_path: str = Field("/", pattern=r"^/[A-Za-z0-9_.$/-]{0,100}$")
     batch_accept: Literal["each", "all-or-nothing"] = "each"
     producer_keys: SecretStr = SecretStr("")
     jwt_secret: Secret | None = None
