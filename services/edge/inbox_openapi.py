@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from services.edge.inbox_requests import MAX_ID_CHARS, MAX_IDS, MAX_PAGE
-from services.edge.openapi_parts import (
-    CURSOR_TEXT,
-    SESSION_OR_BEARER,
-    TEXT,
-    Json,
-    json_answer,
-    object_of,
-    operation,
-    problems,
-    query,
-    ref,
-)
+from services.edge.openapi_parts import CURSOR_TEXT, SESSION_OR_BEARER, problems
 from shared.folds.inbox_reading import MAX_COUNTED
 from shared.model.notification import LEVELS
+from shared.web.openapi import TEXT, Json, json_answer, object_of, operation, query, ref
 
 _MAYBE_TEXT: Json = {"type": ["string", "null"]}
 _YES: Json = {"type": "boolean"}

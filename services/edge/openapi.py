@@ -9,24 +9,29 @@ from __future__ import annotations
 
 from services.edge import inbox_openapi, subject_openapi
 from services.edge.openapi_parts import (
-    COUNT,
     SESSION_OR_BEARER,
     STREAM_SECURITY,
-    TEXT,
-    Json,
     event_stream,
-    json_answer,
-    object_of,
-    operation,
     problems,
-    query,
-    ref,
     set_cookie,
     stream_parameters,
 )
 from services.edge.receipts import MAX_AGO_MS, MAX_RECEIVED
 from services.edge.selection import PARAMETERS, TICKET
 from services.edge.tickets import MAX_TICKET_CHARS
+from shared.web.openapi import (
+    COUNT,
+    TEXT,
+    Json,
+    common_schemas,
+    described_by_itself,
+    json_answer,
+    object_of,
+    operation,
+    operational_paths,
+    query,
+    ref,
+)
 
 PATH = "/openapi/edge.json"
 MAX_LISTED = 1000
@@ -51,13 +56,11 @@ def document() -> Json:
             "/v1/connections/counts": {"get": _count_connections()},
             "/client/{name}": {"get": _client_module()},
             "/v1/receipts": {"post": _take_receipts()},
-            "/healthz": {"get": _healthz()},
-            "/readyz": {"get": _readyz()},
-            "/metrics": {"get": _metrics()},
-            PATH: {"get": _this()},
+            **operational_paths(),
+            PATH: {"get": described_by_itself(problems(403))},
         },
         "components": {
-            "schemas": _schemas() | subject_openapi.schemas() | inbox_openapi.schemas(),
+            "schemas": common_schemas() | _schemas() | subject_openapi.schemas() | inbox_openapi.schemas(),
             "securitySchemes": _security_schemes(),
         },
     }
@@ -171,43 +174,8 @@ def _take_receipts() -> Json:
     return described | {"requestBody": body}
 
 
-def _healthz() -> Json:
-    answers = {"200": json_answer("It lives", "Health")}
-    return operation("alive", "Whether the process lives; restart it when this fails", answers)
-
-
-def _readyz() -> Json:
-    answers = {"200": json_answer("It is ready", "Readiness"), "503": json_answer("It cannot do its job", "Readiness")}
-    return operation("ready", "Whether it can do its job; send no traffic when this fails", answers)
-
-
-def _metrics() -> Json:
-    page = {"schema": TEXT}
-    answer = {
-        "description": "Prometheus' own format, or OpenMetrics where that is asked for",
-        "content": {"text/plain": page, "application/openmetrics-text": page},
-    }
-    return operation("metrics", "Counters, gauges and histograms of this process", {"200": answer})
-
-
-def _this() -> Json:
-    answer = {"description": "OpenAPI 3.1", "content": {"application/json": {"schema": {"type": "object"}}}}
-    return operation("describe", "This document", {"200": answer, **problems(403)})
-
-
 def _schemas() -> Json:
-    finding = {"type": "object", "additionalProperties": TEXT, "description": "`ok`, or why not, by what was asked"}
-    readiness: Json = {"status": {"enum": ["ok", "degraded", "unavailable"]}, "checks": finding}
     return {
-        "Problem": object_of(
-            {
-                "type": TEXT,
-                "title": TEXT,
-                "status": {"type": "integer", "minimum": 400, "maximum": 599},
-                "detail": TEXT,
-            },
-            optional={"field": TEXT, "fix": TEXT},
-        ),
         "Session": object_of(
             {
                 "sub": TEXT,
@@ -239,8 +207,6 @@ def _schemas() -> Json:
                 "here": {"type": "object", "additionalProperties": COUNT},
             }
         ),
-        "Health": object_of({"status": {"const": "ok"}}),
-        "Readiness": object_of(readiness),
         "Receipts": object_of(
             {"received": {"type": "array", "items": ref("Received"), "maxItems": MAX_RECEIVED}},
             {"connection": TEXT | {"pattern": "^[A-Za-z0-9_-]{1,24}$", "description": "As the frame `connected` says"}},

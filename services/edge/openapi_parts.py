@@ -1,40 +1,18 @@
-"""What the edge's OpenAPI document is put together from. Pure."""
+"""What of the edge's OpenAPI document several routes have. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from services.edge.grants import MAX_ASKED_TOPICS, MAX_TYPE_PATTERNS
 from services.edge.handover import EARLIEST
 from services.edge.selection import CURSOR, MAX_HEARTBEAT_S, MIN_HEARTBEAT_S
-from shared.web.problem import CONTENT_TYPE
+from shared.web import openapi
+from shared.web.openapi import TEXT, Json, query
 
-Json = dict[str, Any]
-
-TEXT: Json = {"type": "string"}
-COUNT: Json = {"type": "integer", "minimum": 0}
 CURSOR_TEXT: Json = {"type": "string", "pattern": r"^[0-9a-z]{1,32}\.(0|[1-9][0-9]{0,18})$"}
 SESSION_OR_BEARER: list[Json] = [{"session": []}, {"bearer": []}]
 STREAM_SECURITY: list[Json] = [*SESSION_OR_BEARER, {"ticket": []}]
-
-
-def operation(
-    id_: str,
-    summary: str,
-    responses: Mapping[str, Json],
-    *,
-    security: list[Json] | None = None,
-    parameters: list[Json] | None = None,
-) -> Json:
-    """One operation."""
-    parts: Json = {"operationId": id_, "summary": summary, "security": security or [], "responses": dict(responses)}
-    return parts | ({"parameters": parameters} if parameters else {})
-
-
-def query(name: str, schema: Json, description: str, *, required: bool = False) -> Json:
-    """A parameter in the query."""
-    return {"name": name, "in": "query", "required": required, "description": description, "schema": schema}
 
 
 def stream_parameters(known: Collection[str]) -> list[Json]:
@@ -68,12 +46,6 @@ def event_stream(description: str) -> Json:
     }
 
 
-def json_answer(description: str, schema: str, headers: Json | None = None) -> Json:
-    """A JSON answer of this schema."""
-    answer: Json = {"description": description, "content": {"application/json": {"schema": ref(schema)}}}
-    return answer | ({"headers": headers} if headers else {})
-
-
 PROBLEMS = {
     400: "A parameter or the body is wrong; `field` names it",
     401: "Nobody is signed in, or the token, ticket or key is not good",
@@ -87,20 +59,9 @@ PROBLEMS = {
 
 def problems(*statuses: int) -> Json:
     """The problem documents that an operation answers with."""
-    content = {CONTENT_TYPE: {"schema": ref("Problem")}}
-    return {str(status): {"description": PROBLEMS[status], "content": content} for status in statuses}
+    return openapi.problems(PROBLEMS, *statuses)
 
 
 def set_cookie() -> Json:
     """The header that sets the session's cookie."""
     return {"Set-Cookie": {"schema": TEXT, "description": "The session's cookie"}}
-
-
-def object_of(required: Json, optional: Json | None = None) -> Json:
-    """An object schema."""
-    return {"type": "object", "required": list(required), "properties": required | (optional or {})}
-
-
-def ref(schema: str) -> Json:
-    """A reference to a schema of the document."""
-    return {"$ref": f"#/components/schemas/{schema}"}

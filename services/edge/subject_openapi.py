@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from services.edge.openapi_parts import (
-    COUNT,
     CURSOR_TEXT,
     SESSION_OR_BEARER,
     STREAM_SECURITY,
-    TEXT,
-    Json,
     event_stream,
-    json_answer,
-    object_of,
-    operation,
     problems,
-    query,
-    ref,
     stream_parameters,
 )
 from services.edge.subject_requests import (
@@ -25,6 +17,7 @@ from services.edge.subject_requests import (
     SUBJECT_PARAMETERS,
 )
 from shared.folds.streams import MAX_COUNTED, STATUSES
+from shared.web.openapi import COUNT, TEXT, Json, json_answer, object_of, operation, query, ref
 
 _SUBJECT: Json = {
     "name": "subject",

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response, jsonify, request
 
-from services.ingest import handshake
+from services.ingest import handshake, openapi
 from services.ingest.answers import BatchAnswer, batch_answer
 from services.ingest.doors import producer_of_request, server_span
 from services.ingest.http_binding import InvalidBatched, MediaType, Mode, batch_of, body_limit, event_of, mode_of
@@ -20,7 +20,7 @@ from shared.model.settings import Settings
 from shared.web.app import limited_body
 from shared.web.problem import problem, title_of
 
-PATH = "/v1/events"
+PATH = openapi.EVENTS
 # Where events are pushed to by those who may ask for consent first.
 WEBHOOKS = "/v1/webhooks/"
 
@@ -57,6 +57,10 @@ def blueprint(reception: Reception, producers: Producers, settings: Settings) ->
             event = event_of(mode, media_type, headers, body, max_event_bytes)
             receipt = await reception.accept_one(event, producer)
         return jsonify(accepted=[receipt.shown()], traceparent=receipt.traceparent), HTTPStatus.ACCEPTED
+
+    @routes.get(openapi.PATH)
+    async def describe() -> Response:
+        return jsonify(openapi.document())
 
     async def accept_batch(body: bytes, producer: Producer) -> Outcomes:
         found = batch_of(body)

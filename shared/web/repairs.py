@@ -2,7 +2,7 @@
 
 Two things. A client that closes one stream's window, or opens it a byte at a time, has that stream's
 buffer grow for as long as there is something to send: the application may write on whenever something
-could not be sent. And bytes that are no lawful request end in a traceback, one for each connection.
+could not be sent. And bytes that are no lawful request end in a traceback or two, for each connection.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from h2.exceptions import ProtocolError
 from hypercorn.asyncio import tcp_server
 from hypercorn.events import Closed, Event
 from hypercorn.protocol import ProtocolWrapper, h2
+from hypercorn.protocol.http_stream import HTTPStream
 from hyperframe.exceptions import HyperframeError
 
 # Settings that are no base64 or no settings, a method that is no ASCII, data for a stream already answered.
@@ -48,6 +49,10 @@ class ClosingProtocol(ProtocolWrapper):
 
 
 def repair_hypercorn() -> None:
-    """Has Hypercorn use both; safe to call twice."""
+    """Has Hypercorn use them; safe to call twice."""
     h2.StreamBuffer = BoundedStreamBuffer  # type: ignore[misc]  # there is no other way in
+    # Of a stream whose request was never lawful they are asked for as the stream closes.
+    HTTPStream.scope = None  # type: ignore[assignment]  # nothing looks into it
+    HTTPStream.app_put = None  # type: ignore[assignment]  # it asks whether there is one
+    HTTPStream.start_time = 0.0
     tcp_server.ProtocolWrapper = ClosingProtocol  # type: ignore[attr-defined]

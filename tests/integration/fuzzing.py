@@ -7,7 +7,7 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from shared.model.tags import user_tag
@@ -30,6 +30,11 @@ class Complaints(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR or record.exc_info:
             self.all.append(self.format(record))
+
+    def check_none(self) -> None:
+        """Nothing came since the last call."""
+        complaints, self.all = self.all, []
+        assert complaints == [], complaints
 
     def of_loop(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         # Python 3.11 asks a connection's task for its exception also where it was cancelled, as all are at the end.
@@ -69,8 +74,7 @@ class Fuzzed:
 
     def check_calm(self) -> None:
         """Nothing was complained about since the last call."""
-        complaints, self.complaints.all = self.complaints.all, []
-        assert complaints == [], complaints
+        self.complaints.check_none()
 
     async def _cookie(self, bearer: str) -> bytes:
         answer = await ask(self.own.app, "POST", b"/v1/session", [(b"authorization", bearer.encode())])
@@ -89,25 +93,36 @@ def check(answer: Answer, method: str) -> None:
         assert answer.body.startswith(b"retry: "), answer
 
 
-@asynccontextmanager
-async def fuzzed_edge(**settings: object) -> AsyncIterator[Fuzzed]:
-    """An edge that nothing may be left of at the end: connection, feed or task; nor may it have complained."""
-    limits = {"connects_per_address_per_s": 1e6, "connects_per_user_per_s": 1e6, "cookie_secure": "true"}
+@contextmanager
+def watching() -> Iterator[Complaints]:
+    """All that is complained about in between; at the end nothing may have been."""
     complaints, loop = Complaints(), asyncio.get_running_loop()
     former = loop.get_exception_handler()
     logging.getLogger().addHandler(complaints)
     loop.set_exception_handler(complaints.of_loop)
     try:
+        yield complaints
+        assert complaints.all == [], complaints.all
+    finally:
+        loop.set_exception_handler(former)
+        logging.getLogger().removeHandler(complaints)
+
+
+@asynccontextmanager
+async def fuzzed_edge(**settings: Any) -> AsyncIterator[Fuzzed]:
+    """An edge that nothing may be left of at the end: connection, feed or task; nor may it have complained."""
+    limits: dict[str, Any] = {
+        "connects_per_address_per_s": 1e6,
+        "connects_per_user_per_s": 1e6,
+        "cookie_secure": "true",
+    }
+    with watching() as complaints:
         async with own_edge(**(limits | settings)) as own:
             fuzzed = Fuzzed(own, complaints)
             await _warm_up(fuzzed)
             before = _held(own)
             yield fuzzed
             await eventually(lambda: not _grown(before, _held(own)), CALM_WITHIN_S)
-        assert complaints.all == [], complaints.all
-    finally:
-        loop.set_exception_handler(former)
-        logging.getLogger().removeHandler(complaints)
 
 
 async def _warm_up(fuzzed: Fuzzed) -> None:

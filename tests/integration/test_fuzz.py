@@ -244,6 +244,8 @@ def h2_bytes(headers: dict[bytes, bytes], body: bytes, rest: bytes) -> bytes:
 
 @settings(FUZZ, max_examples=120)
 @example(headers={b":method": b"\xff", b":path": b"/", b":scheme": b"https"}, body=b"", rest=b"")
+# A traceback as it closed: a path that is no ASCII.
+@example(headers=dict(zip(H2_HEADERS, (b"G T", b"/\xff", b"\xff", b"a@b"), strict=False)), body=b"", rest=b"")
 @given(headers=h2_headers, body=st.binary(max_size=5), rest=st.one_of(st.just(b""), st.binary(max_size=30)))
 async def test_http_2_on_a_socket(
     on_a_socket: tuple[Fuzzed, int], headers: dict[bytes, bytes], body: bytes, rest: bytes

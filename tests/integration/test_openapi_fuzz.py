@@ -6,41 +6,19 @@ The document's word counts for every status, content type and schema; what nobod
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
-import requests
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from services.edge import openapi
-from tests.harness.asgi import Answer
+from tests.integration.described import CHECKS, as_bytes, as_httpx, cases_of, encoded, prepared
 from tests.integration.fuzzing import CREDENTIALS, Fuzzed, fuzzed_edge
 
 pytestmark = pytest.mark.timeout(90)
 
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-]
-PATHS = openapi.document()["paths"]
-SCHEMA = schemathesis.openapi.from_dict(openapi.document())
-OPERATIONS = [SCHEMA[path][method] for path, operations in PATHS.items() for method in operations]
-MODES = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
-cases = st.one_of([each.as_strategy(generation_mode=mode) for each in OPERATIONS for mode in MODES])
+cases = cases_of(openapi.document())
 
 
 @pytest.fixture
@@ -67,25 +45,3 @@ async def test_every_answer_is_as_described(fuzzed: Fuzzed, case: Any, kind: str
     headers = [*known, *((name, value) for name, value in generated if name not in own)]
     answer = await fuzzed.ask(str(sent.method), target, headers, as_bytes(sent.body))
     case.validate_response(as_httpx(answer, sent), checks=CHECKS)
-
-
-def prepared(case: Any) -> requests.PreparedRequest:
-    """The case as bytes would go over the wire."""
-    made = case.as_transport_kwargs(base_url="http://edge.test")
-    of_request = ("method", "url", "headers", "data", "json", "params", "cookies", "files")
-    return requests.Request(**{name: value for name, value in made.items() if name in of_request}).prepare()
-
-
-def encoded(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode("latin-1", errors="replace")
-
-
-def as_bytes(body: object) -> bytes:
-    return encoded(body) if isinstance(body, str | bytes) else b""
-
-
-def as_httpx(answer: Answer, sent: requests.PreparedRequest) -> httpx.Response:
-    request = httpx.Request(str(sent.method), str(sent.url))
-    response = httpx.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
-    response.elapsed = timedelta(0)
-    return response

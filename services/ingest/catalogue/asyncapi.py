@@ -10,7 +10,7 @@ from typing import Any
 from services.ingest.catalogue.catalogue import Catalogue
 from services.ingest.catalogue.event_type import EventType, Schema
 from services.ingest.catalogue.references import led_to, with_references
-from shared.model.event import MAX_LONG_BYTES, MAX_SHORT_BYTES
+from services.ingest.event_schema import cloud_event
 
 PATH = "/asyncapi.json"
 
@@ -114,31 +114,10 @@ def _message(each: EventType) -> Json:
 _ENVELOPE = "definitions.CloudEvent"
 
 
-def _envelope() -> Json:
-    short, long = {"type": "string", "minLength": 1, "maxLength": MAX_SHORT_BYTES}, {"type": "string", "minLength": 1}
-    optional = dict.fromkeys(("subject", "datacontenttype", "dataschema", "traceparent", "tracestate"), long)
-    return {
-        "title": "CloudEvent 1.0",
-        "description": f"Texts are at most {MAX_LONG_BYTES} bytes. Further attributes are kept.",
-        "type": "object",
-        "required": ["specversion", "id", "source", "type"],
-        "properties": {
-            "specversion": {"const": "1.0"},
-            "id": short,
-            "source": long,
-            "type": short,
-            **optional,
-            "time": {"type": "string", "format": "date-time"},
-            "audience": long | {"description": "Who may see it: tags, separated by spaces. Streams do not show it"},
-            "final": {"enum": ["true", "false", True, False], "description": "Whether it ends its stream"},
-        },
-    }
-
-
 def _schemas(catalogue: Catalogue) -> Json:
     types = {each.name: _embedded(each.schema, f"{each.name}.json") for each in catalogue.types.values()}
     definitions = {_key(path): _embedded(schema, path) for path, schema in catalogue.definitions.items()}
-    return {_ENVELOPE: _envelope(), **types, **definitions}
+    return {_ENVELOPE: cloud_event(), **types, **definitions}
 
 
 def _key(path: str) -> str:
