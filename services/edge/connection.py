@@ -164,6 +164,11 @@ class Connection:
         """
         self._choosing = True
         self.interrupted()
+        if self._backlog is not None and self._handover is not None:
+            # It reads with the tags as they were. What it has shown was sent, and is not read again.
+            self._backlog.stop()
+            self._backlog = None
+            self._handover.sent = max(self._handover.sent, self._announced)
 
     def chosen(self) -> None:
         """The feed has the new tags."""
@@ -298,7 +303,7 @@ class Connection:
     def _replay(self, handover: Handover[EventFrame], max_bytes: int) -> Sequence[Piece]:
         """What the log has for a stream that is behind."""
         if self._backlog is None:
-            if not handover.must_read:
+            if self._choosing or not handover.must_read:
                 return ()
             self._backlog = Backlog(self.id, handover, self._read, self._replayed, self._woken)
         due = self._backlog.take(max_bytes)

@@ -80,6 +80,7 @@ async def trimming_during_reads_and_appends_makes_no_hole(make: LogMaker) -> Non
     async with make() as storage, storage.client() as log, storage.client() as other:
         fence = await claimed(log)
         await log.append(fence, entries(1, 200, "user:alice"))
+        reading = asyncio.Lock()
 
         async def append() -> None:
             for first in range(201, 401, 20):
@@ -87,12 +88,16 @@ async def trimming_during_reads_and_appends_makes_no_hole(make: LogMaker) -> Non
 
         async def trim() -> None:
             for floor in range(20, 201, 20):
+                await log.upkeep.raise_floor(floor)
+                async with reading:
+                    pass  # who read before the floor rose has been answered
                 await _trim(log, floor)
 
         async def read() -> None:
             after = 0
             while after < 400:
-                page = await other.read(after, 7)
+                async with reading:
+                    page = await other.read(after, 7)
                 found = positions_of(page.entries)
                 first = max(after, page.head.floor) + 1
                 assert found == list(range(found[0] if found else first, page.through + 1)), "no hole"
