@@ -67,6 +67,7 @@ SECRETS = {
     "mongo_url": "mongodb://carillon:pass-of-mongo@db.internal/?replicaSet=rs0",
     "producer_keys": "shop=key-of-shop,ci=key/of\"ci",
     "operator_keys": "ops=key-of-ops",
+    "viewer_keys": "eyes=key-of-eyes",
     "jwt_secret": "jwt-" + "s" * 32,
     "session_secret": "session-" + "s" * 32,
     "session_secret_previous": "previous-" + "s" * 32,
