@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from services.ingest import handshake, reception
 from shared.web.problem import CONTENT_TYPE
+from tests.eventually import eventually
 from tests.harness.switched import KEY, SwitchedBackends, open_switched
 
 BATCH = KEY | {"Content-Type": "application/cloudevents-batch+json"}
@@ -112,10 +114,17 @@ async def test_a_batch_over_its_bounds_is_413(backends: SwitchedBackends, monkey
 
 
 async def test_too_many_at_once_are_503(backends: SwitchedBackends, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reception, "MAX_PUBLISHES_IN_FLIGHT", 2)
-    status, document, headers = await sent(backends, numbered(1, 2, 3))
-    assert (status, int(headers["Retry-After"]) > 0) == (503, True)
+    monkeypatch.setattr(reception, "MAX_PUBLISHES_IN_FLIGHT", 3)
+    client = backends.app().test_client()
+    backends.broker_may_confirm.clear()
+    first = asyncio.create_task(client.post("/v1/events", headers=BATCH, data=json.dumps(numbered(1, 2))))
+    await eventually(lambda: backends.under_way == 2)
+    answer = await client.post("/v1/events", headers=BATCH, data=json.dumps(numbered(3, 4)))
+    document = await answer.get_json(force=True)
+    assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
     assert {one["status"] for one in document["refused"]} == {503}
+    backends.broker_may_confirm.set()
+    assert (await first).status_code == 202
 
 
 # Consent: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md#4-abuse-protection
