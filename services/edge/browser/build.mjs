@@ -13,7 +13,7 @@ async function buildClient() {
   rmSync("dist", { recursive: true, force: true });
   await build({
     ...common,
-    entryPoints: { carillon: "src/index.ts", inbox: "src/inbox.ts" },
+    entryPoints: { carillon: "src/index.ts", inbox: "src/inbox.ts", "inbox-element": "src/inbox-element.ts" },
     outdir: "dist",
     minify: true,
     sourcemap: "linked",
