@@ -79,7 +79,7 @@ def bounds_of_the_code() -> dict[tuple[str, str], float]:
 
 
 def bounds_of_the_page() -> dict[tuple[str, str], float]:
-    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+)(?: (\w+))? \| `([\w/.]+)` \| .+ \|$", text_of(PAGE), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+)(?: (\w+))? \| `([\w/.-]+)` \| .+ \|$", text_of(PAGE), re.MULTILINE)
     return {(file, name): float(value) * UNITS.get(unit, 1) for name, value, unit, file in rows}
 
 
