@@ -25,6 +25,17 @@ async def a_raised_floor_is_where_the_log_begins(make: LogMaker) -> None:
         assert (await log.head()).last == 10, "the log ends where it did"
 
 
+async def what_lies_below_the_floor_is_not_read(make: LogMaker) -> None:
+    """Also before it is removed: readers must not find a part of it."""
+    async with make() as storage, storage.client() as log:
+        await log.append(await claimed(log), entries(1, 10, "user:alice"))
+        await log.upkeep.raise_floor(6)
+        for tags in (None, ["user:alice"]):
+            for after in (0, 3, 6):
+                page = await log.read(after, 3, tags)
+                assert positions_of(page.entries) == [7, 8, 9], f"a read after {after} begins above the floor"
+
+
 async def only_what_lies_below_the_floor_is_removed(make: LogMaker) -> None:
     written = entries(1, 10, "user:alice")
     async with make() as storage, storage.client() as log:
@@ -132,6 +143,7 @@ async def a_log_with_a_history_is_not_replaced(make: LogMaker) -> None:
 
 LOG_UPKEEP_CHECKS: tuple[LogCheck, ...] = (
     a_raised_floor_is_where_the_log_begins,
+    what_lies_below_the_floor_is_not_read,
     only_what_lies_below_the_floor_is_removed,
     the_log_goes_on_above_what_was_removed,
     a_stream_keeps_its_version_without_its_entries,

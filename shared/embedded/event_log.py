@@ -139,7 +139,7 @@ class SqliteEventLog:
     async def read(self, after: int, limit: int, tags: Collection[str] | None = None) -> Page:
         def transaction(db: sqlite3.Connection) -> Page:
             head = _head(db)
-            above = min(after, _MAX_POSITION)
+            above = min(max(after, head.floor), _MAX_POSITION)
             entries = _all(db, above, limit) if tags is None else _tagged(db, above, limit, tags)
             return Page(entries, read_through(entries, after, limit, head), head)
 

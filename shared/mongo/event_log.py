@@ -170,7 +170,8 @@ class MongoEventLog:
                 # The head first: a query without its bound could return a later batch of one tag
                 # and not an earlier one of another that committed while the scans were merged.
                 head = await self._head()
-                documents = await self._between(after, head.last, limit, tags)
+                # What lies below the floor is gone, also while it is only being removed.
+                documents = await self._between(max(after, head.floor), head.last, limit, tags)
             through = documents[-1]["_id"] if len(documents) >= limit else max(after, head.last)
             if tags is not None or _is_whole(documents, max(after, head.floor), through):
                 return Page(list(map(entry_of, documents)), through, head)
