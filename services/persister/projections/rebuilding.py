@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from services.persister.projections.folding import folded
+from services.persister.writer import pause_s
 from shared.folds.projection import Projection
 from shared.model.entry import Head
 from shared.model.errors import CarillonError, FoldConflict
@@ -63,6 +65,8 @@ async def rebuilt(event_log: EventLog, models: ReadModels, projection: Projectio
         except FoldConflict:
             if await _is_current(models, generation):
                 return generation
+            # Whoever else folds it gets on meanwhile: attempts that follow at once are soon used up.
+            await asyncio.sleep(pause_s())
         else:
             return generation
     raise FoldConflict(
