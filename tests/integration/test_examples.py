@@ -155,7 +155,9 @@ async def test_a_run_that_is_stopped_ends_its_stream(dev: DevPlatform) -> None:
     (stream,) = (await streams_of(dev, ["workflow/release-stopped"])).values()
     check_stream(stream)
     assert stream[-1].type == "workflow.cancelled"
-    assert {about["status"] for about in merged(stream)["steps"].values()} == {"cancelled"}
+    # On a busy machine a step may end before the signal comes.
+    statuses = {about["status"] for about in merged(stream)["steps"].values()}
+    assert {"cancelled"} <= statuses <= {"cancelled", "completed"}
 
 
 async def test_a_producer_that_is_refused_says_why(dev: DevPlatform) -> None:
