@@ -30,9 +30,9 @@ def mongodb() -> Iterator[MongoServer]:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """Commands send logs to the standard error that they run under, which here ends with the test."""
+    """Commands send logs, at a level of theirs, to the standard error that they run under, which ends with the test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 from services.edge.frames import EventFrame
@@ -26,6 +27,8 @@ REOPEN_S = 0.5
 # arrives once for each, within milliseconds.
 SHARED_FRAMES = 256
 TELL_LOST_EVERY_S = 5.0
+# Bindings are taken away one by one, a round trip each: whoever joins waits for so many at most.
+UNBIND_AT_ONCE = 20
 
 
 class Listener(Protocol):
@@ -60,6 +63,7 @@ class Scope:
         self._to_unbind: set[str] = set()
         self._reconciling = asyncio.Lock()
         self._recovering = False
+        self._tidying = False
 
     @property
     def is_empty(self) -> bool:
@@ -76,7 +80,7 @@ class Scope:
         listener.bound()
 
     async def change(self, listener: Listener, tags: frozenset[str]) -> None:
-        """Returns once the feed has these tags for the listener instead. Raises `BrokerUnavailable`."""
+        """Returns once the feed has these tags for the listener. Raises `BrokerUnavailable`."""
         before, listener.tags = listener.tags, tags
         self._add(listener)
         self._let_go(listener, before - tags)
@@ -86,7 +90,6 @@ class Scope:
         """Takes the listener out; its bindings go when nobody else needs them."""
         self._listeners.discard(listener)
         self._let_go(listener, listener.tags)
-        self._spawn(self._tidy(), "edge-unbind")
 
     def _let_go(self, listener: Listener, tags: frozenset[str]) -> None:
         for tag in tags:
@@ -98,6 +101,9 @@ class Scope:
                 del self._by_tag[tag]
                 self._to_bind.discard(tag)
                 self._to_unbind.add(tag)
+        if not self._tidying:
+            self._tidying = True
+            self._spawn(self._tidy(), "edge-unbind")
 
     def _add(self, listener: Listener) -> None:
         self._listeners.add(listener)
@@ -111,7 +117,7 @@ class Scope:
             self._by_tag[tag].add(listener)
 
     async def _reconcile(self) -> None:
-        """Makes the broker's bindings what the connections need. Joins that wait here share one go."""
+        """Binds what the connections need, and lets some go that they do not. Joins that wait here share one go."""
         async with self._reconciling:
             if not self._listeners:
                 await self._close_feed()
@@ -120,16 +126,17 @@ class Scope:
                 self._to_bind, self._to_unbind = set(self._by_tag), set()
                 await self._open_feed()
             assert self._feed is not None
-            feed, binding, unbinding = self._feed, self._to_bind, self._to_unbind
-            self._to_bind, self._to_unbind = set(), set()
+            feed, binding, unbinding = self._feed, self._to_bind, set(islice(self._to_unbind, UNBIND_AT_ONCE))
+            self._to_bind = set()
+            self._to_unbind -= unbinding
             try:
                 if binding:
                     await feed.bind(binding)
                 if unbinding:
                     await feed.unbind(unbinding)
-            except BaseException:
+            except BaseException as failed:
                 # What is bound now is unknown: begin again with a fresh queue.
-                self._lost(feed, "binding failed")
+                self._lost(feed, f"binding failed: {failed!r}")
                 await feed.close()
                 raise
             if self._feed is not feed:
@@ -158,10 +165,15 @@ class Scope:
             await feed.close()
 
     async def _tidy(self) -> None:
+        """Lets go, a few at a time, of whatever nobody needs."""
         try:
             await self._reconcile()
+            while self._to_unbind:
+                await self._reconcile()
         except BrokerUnavailable as trouble:
             log.info("bindings stay until the broker is back: %s", trouble)
+        finally:
+            self._tidying = False
 
     def _lost(self, feed: Feed, reason: str) -> None:
         if self._feed is not feed:

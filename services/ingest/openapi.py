@@ -168,7 +168,11 @@ def _plain(id_: str) -> Json:
     described = operation(
         id_,
         "Say something, in plain text, to a topic or `user:<name>`",
-        {"202": json_answer("Stored, once, or stored before", "Accepted"), **_problems(*_OF_EVERY_POST)},
+        {
+            "202": json_answer("Stored, once, or stored before", "Accepted"),
+            # Of paths that a client shortens, such as `/v1/publish/..`.
+            **_problems(404, *_OF_EVERY_POST),
+        },
         security=PRODUCER,
         parameters=[
             in_path("target", TEXT | {"minLength": 1}, "A topic, or a tag such as `user:alice`"),

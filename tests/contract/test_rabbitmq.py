@@ -391,9 +391,10 @@ async def test_a_stopped_broker_is_an_outage_and_comes_back_by_itself(
         await asyncio.to_thread(rabbitmq.start)
     await answered(broker.ping, BrokerUnavailable)
     await answered(lambda: broker.publish(event("5")), BrokerUnavailable)
-    assert [letter.body for letter in await broker.dead_letters(5)] == [b"dead"]
+    letters = await answered(lambda: broker.dead_letters(5), BrokerUnavailable)
+    assert [letter.body for letter in letters] == [b"dead"]
     async with broker.intake(10) as intake:
-        found = await intake.batch(6, 5)
+        found = await intake.batch(6, 10)
         assert [arrival.body for arrival in found] == [event(str(number)).to_json() for number in range(6)]
         await intake.ack(found[-1])
 

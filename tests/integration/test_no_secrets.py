@@ -115,7 +115,6 @@ async def test_services_without_their_backends_say_no_secret(tmp_path: Path) -> 
         assert service.output.count("is interrupted: ") <= 3, "one line an incident"
 
 
-@pytest.mark.usefixtures("logging_as_it_was")
 @pytest.mark.parametrize(
     "arguments",
     [

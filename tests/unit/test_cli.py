@@ -23,8 +23,6 @@ from shared.embedded.event_log import open_event_log
 from shared.model.entry import Entry
 from tests.harness.tokens import verify_token
 
-pytestmark = pytest.mark.usefixtures("logging_as_it_was")
-
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli_help.txt"
 EVENT = {"specversion": "1.0", "id": "1", "source": "/s", "type": "order.created", "subject": "job/1", "data": {"a": 1}}
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from services.edge import fanout
-from services.edge.fanout import Fanout
+from services.edge.fanout import UNBIND_AT_ONCE, Fanout
 from shared.model.entry import Entry
 from shared.model.errors import BrokerUnavailable
 from shared.ports.broker import Broker
@@ -164,6 +164,20 @@ async def test_bindings_go_with_the_last_connection_that_needs_them(setup: Setup
     await setup.settled()
     assert setup.broker.open_feeds == []
     assert list(setup.fanout.scopes()) == []
+
+
+async def test_who_joins_does_not_wait_for_all_that_many_leave_behind(setup: Setup) -> None:
+    """500 users move to another edge, and a binding takes a round trip to go."""
+    await setup.fanout.join("edge", Client("everyone"))
+    going = [Client(f"user:{number}") for number in range(10 * UNBIND_AT_ONCE)]
+    for client in going:
+        await setup.fanout.join("edge", client)
+    for client in going:
+        setup.fanout.leave("edge", client)
+    await setup.fanout.join("edge", Client("user:new"))
+    assert len(setup.broker.open_feeds[0].tags) >= 9 * UNBIND_AT_ONCE
+    await setup.settled()
+    assert setup.broker.open_feeds[0].tags == {"everyone", "user:new"}
 
 
 async def test_leaving_and_coming_back_at_once_keeps_the_binding(setup: Setup) -> None:
