@@ -18,7 +18,21 @@ from typing import Any
 
 import uvloop
 
-from tests.bench import append, depth, fanout, inbox, latency, memory, micro, pipeline, resume, rivals, rules, webhooks
+from tests.bench import (
+    append,
+    depth,
+    fanout,
+    inbox,
+    ingest,
+    latency,
+    memory,
+    micro,
+    pipeline,
+    resume,
+    rivals,
+    rules,
+    webhooks,
+)
 from tests.bench.measure import Benchmark, Result, Sample, results_of, shown
 from tests.bench.stage import Stage
 from tests.harness.process import ROOT
@@ -27,6 +41,7 @@ ALL: Sequence[Benchmark] = (
     micro.BENCHMARK,
     webhooks.BENCHMARK,
     rules.BENCHMARK,
+    ingest.BENCHMARK,
     append.BENCHMARK,
     pipeline.BENCHMARK,
     latency.FOUR_SERVICES,

@@ -6,13 +6,15 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
 from urllib.parse import urlsplit
 
 from tests.bench import samples
 from tests.bench.measure import Failed
 
+STRUCTURED = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 ACCEPTED = b"HTTP/1.1 202"
 # A bound on what an ingest that stalls can make us open.
@@ -74,11 +76,48 @@ class Requests:
                 sending.create_task(self._publish(number, audience_of[number]))
         return due
 
+    async def as_fast(self, bodies: Iterator[bytes], content_type: str, lines: int, for_s: float) -> tuple[float, int]:
+        """Keeps so many lines busy, each sending when it was answered; returns (seconds, how many were accepted)."""
+        began = time.monotonic()
+        answered = 0
+
+        async def keep_busy() -> None:
+            nonlocal answered
+            while time.monotonic() < began + for_s:
+                await self._post(next(bodies), content_type)
+                answered += 1
+
+        async with asyncio.TaskGroup() as sending:
+            for _ in range(lines):
+                sending.create_task(keep_busy())
+        return time.monotonic() - began, answered
+
+    async def latencies(
+        self, bodies: Iterator[bytes], content_type: str, rate_per_s: float, for_s: float
+    ) -> list[float]:
+        """Sends so many requests a second, whatever becomes of them; returns what each took since it was due."""
+        began = time.monotonic() + 0.1
+        taken: list[float] = []
+
+        async def send(body: bytes, due: float) -> None:
+            await self._post(body, content_type)
+            taken.append(time.monotonic() - due)
+
+        async with asyncio.TaskGroup() as sending:
+            for index in range(int(rate_per_s * for_s)):
+                due = began + index / rate_per_s
+                body = next(bodies)
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                sending.create_task(send(body, due))
+        return taken
+
     async def _publish(self, number: int, audience: str) -> None:
-        body = json.dumps(samples.attributes(number, audience)).encode()
+        await self._post(json.dumps(samples.attributes(number, audience)).encode(), STRUCTURED)
+
+    async def _post(self, body: bytes, content_type: str) -> None:
         head = (
             f"POST /v1/events HTTP/1.1\r\nHost: {self._address.netloc}\r\nAuthorization: Bearer {self._key}\r\n"
-            f"Content-Type: application/cloudevents+json\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         line = self._idle.pop() if self._idle else await self._new_line()
         answer = await line.ask(head.encode() + body)
