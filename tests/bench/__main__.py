@@ -30,7 +30,9 @@ from tests.bench import (
     pipeline,
     resume,
     rivals,
+    routings,
     rules,
+    stalled,
     webhooks,
 )
 from tests.bench.measure import Benchmark, Result, Sample, results_of, shown
@@ -53,6 +55,8 @@ ALL: Sequence[Benchmark] = (
     inbox.BENCHMARK,
     rivals.OF_1000,
     rivals.OF_5000,
+    routings.BENCHMARK,
+    stalled.BENCHMARK,
 )
 # One benchmark that hangs must not take the others' results with it.
 BENCHMARK_WITHIN_S = 360.0

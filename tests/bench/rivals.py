@@ -28,6 +28,8 @@ EDGES, RIVALS = ("edge-queue", "user-queues"), ("starlette", "bare")
 READY_WITHIN_S = 20.0
 # The first streams load modules and fill pools that all others share; the first events find cold caches.
 WARM_UP_STREAMS, WARM_UP_EVENTS = 50, 3
+# One by one, to a handful of streams.
+MAX_EVENTS = 500
 # Freed buffers of the handshakes go back within this.
 SETTLE_S = 1.0
 
@@ -94,12 +96,13 @@ async def runs(stage: Stage, open_streams: int) -> AsyncGenerator[Sample, None]:
         sample: dict[str, float] = {}
         for name in (*EDGES, *RIVALS):
             stage.tell(f"run {run}: {open_streams:,} streams, {name}")
-            found = await _measured(stage, name, open_streams)
+            found = await measured(stage, name, open_streams)
             sample |= {f"{name}{figure}": value for figure, value in found.items()}
         yield sample | _ratios(sample)
 
 
-async def _measured(stage: Stage, name: str, open_streams: int) -> Sample:
+async def measured(stage: Stage, name: str, open_streams: int) -> Sample:
+    """One server's figures, by what follows its name in those of the benchmark."""
     installation = stage.installation(routing=name if name in EDGES else "edge-queue", connects_per_address_per_s=1e6)
     async with (
         open_backends(installation.settings) as backends,
@@ -123,7 +126,11 @@ async def _measured(stage: Stage, name: str, open_streams: int) -> Sample:
 def _sizes(stage: Stage, open_streams: int) -> tuple[int, int, int]:
     """Events (one by one, at once, of each user's own): as many frames whatever the number of streams."""
     one_by_one, burst, own = stage.size(30_000, 10_000), stage.size(50_000, 20_000), stage.size(20_000, 10_000)
-    return max(5, one_by_one // open_streams), max(5, burst // open_streams), max(2, own // open_streams)
+    return (
+        min(MAX_EVENTS, max(5, one_by_one // open_streams)),
+        max(5, burst // open_streams),
+        max(2, own // open_streams),
+    )
 
 
 def _ratios(sample: Sample) -> dict[str, float]:

@@ -36,7 +36,12 @@ def event(number: int, audience: str) -> Event:
     return Event.from_attributes(attributes(number, audience))
 
 
-def entry(position: int, audience: str) -> Entry:
-    """The same at a place in a log that holds nothing else: event 1 at position 1, without a stream."""
-    made = Event.from_attributes(attributes(position, audience) | {"subject": None})
+def entry(position: int, audience: str, data: object = None) -> Entry:
+    """The same at a place in a log that holds nothing else: event 1 at position 1, without a stream.
+
+    Args:
+        data: instead of the event's own.
+    """
+    changed = {"subject": None} | ({} if data is None else {"data": data})
+    made = Event.from_attributes(attributes(position, audience) | changed)
     return entry_of(made, position, None, datetime.now(UTC))

@@ -90,6 +90,14 @@ class Clients:
         counts = [stream.frames for stream in self._streams]
         tell(least=min(counts), most=max(counts))
 
+    async def do_stall(self) -> None:
+        """Reads nothing more."""
+        self._closing = True
+        for stream in self._streams:
+            if stream.transport is not None:
+                stream.transport.pause_reading()
+        tell(stalled=True)
+
     async def do_close(self) -> None:
         """Ends all streams without a word, as a browser does."""
         self._closing = True

@@ -58,6 +58,11 @@ class Streams:
         if not counts["least"] == counts["most"] == frames:
             raise Failed(f"streams received {counts['least']} to {counts['most']} frames each instead of {frames}")
 
+    async def stall(self) -> None:
+        """Nothing is read from any stream any more; that they are cut is no failure."""
+        self._ask(do="stall")
+        await self._answer("stalled")
+
     async def close(self) -> None:
         """Ends all streams; the process stays for more."""
         self._ask(do="close")
