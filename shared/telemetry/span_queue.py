@@ -21,7 +21,7 @@ BATCH_MAX_SPANS = 512
 # An operator who looks for an event's journey has just published it.
 SEND_EVERY_S = 1.0
 # A destination that takes longer is slow, and what comes meanwhile may find the queue full.
-SEND_WITHIN_S = 10.0
+SEND_WITHIN_S = 5.0
 # A process that ends has its grace period for better things.
 LAST_WITHIN_S = 1.0
 # A destination that is away is one line a minute.
