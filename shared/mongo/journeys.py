@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -50,10 +50,13 @@ class MongoJourneyStore:
         if not steps:
             return
         kept_until = datetime.now(UTC) + timedelta(seconds=kept_s)
-        documents = {document["_id"]: document for step in steps if (document := _document(step, kept_until))}
+        together: dict[tuple[str, ...], dict[tuple[str, ...], Step]] = {}
+        for step in steps:
+            together.setdefault((step.id, step.source, step.trace, step.service), {})[step.key] = step
+        documents = [_document(list(found.values()), kept_until) for found in together.values()]
         async with self._client.bounded():
             try:
-                await self._steps.insert_many(documents.values(), ordered=False)
+                await self._steps.insert_many(documents, ordered=False)
             except BulkWriteError as failed:
                 if any(error["code"] != DUPLICATE_KEY for error in failed.details["writeErrors"]):
                     raise
@@ -69,47 +72,57 @@ class MongoJourneyStore:
             return []
         living = {"kept_until": {"$gt": datetime.now(UTC)}}
         async with self._client.bounded():
-            found = self._steps.find(wanted | living, limit=limit).sort([("began_us", ASCENDING), ("span", ASCENDING)])
-            return [_step(document) for document in await found.to_list(limit)]
+            # Each document begins with its first step: as many of them hold as many first steps.
+            found = await self._steps.find(wanted | living, limit=limit).sort("began_us", ASCENDING).to_list(limit)
+        steps = {step.key: step for document in found for step in _steps_of(document)}
+        return sorted(steps.values(), key=lambda step: (step.began_us, step.span))[:limit]
 
 
-def _document(step: Step, kept_until: datetime) -> Document:
-    """What is usual is left out."""
-    document: Document = {
-        "_id": blake2b("\0".join(step.key).encode(errors="surrogatepass"), digest_size=KEY_BYTES).digest(),
-        "stage": step.stage,
-        "source": step.source,
-        "id": step.id,
-        "trace": step.trace,
-        "span": step.span,
-        "began_us": step.began_us,
-        "took_us": step.took_us,
-        "service": step.service,
+def _document(steps: Sequence[Step], kept_until: datetime) -> Document:
+    """What one process tells of one event at a time; what is usual is left out.
+
+    One document, where one for each step would cost the server the same indexes several times over.
+    """
+    first = steps[0]
+    keys = sorted("\0".join(step.key) for step in steps)
+    return {
+        "_id": blake2b("\0".join(keys).encode(errors="surrogatepass"), digest_size=KEY_BYTES).digest(),
+        "id": first.id,
+        "source": first.source,
+        "trace": first.trace,
+        "service": first.service,
+        "began_us": min(step.began_us for step in steps),
         "kept_until": kept_until,
+        "steps": list(map(_inner, steps)),
     }
+
+
+def _inner(step: Step) -> Document:
+    inner: Document = {"stage": step.stage, "span": step.span, "at_us": step.began_us, "took_us": step.took_us}
     if step.parent is not None:
-        document["parent"] = step.parent
+        inner["parent"] = step.parent
     if step.outcome != DONE:
-        document |= {"outcome": step.outcome, "reason": step.reason}
+        inner |= {"outcome": step.outcome, "reason": step.reason}
     if step.about:
         # As pairs: a name may hold what a field's name may not.
-        document["about"] = [[name, value] for name, value in step.about.items()]
-    return document
+        inner["about"] = [[name, value] for name, value in step.about.items()]
+    return inner
 
 
-def _step(document: Mapping[str, Any]) -> Step:
+def _steps_of(document: Mapping[str, Any]) -> Iterator[Step]:
     """The inverse of `_document`."""
-    return Step(
-        stage=document["stage"],
-        source=document["source"],
-        id=document["id"],
-        trace=document["trace"],
-        span=document["span"],
-        parent=document.get("parent"),
-        began_us=document["began_us"],
-        took_us=document["took_us"],
-        service=document["service"],
-        outcome=document.get("outcome", DONE),
-        reason=document.get("reason"),
-        about=dict(document.get("about", ())),
-    )
+    for inner in document["steps"]:
+        yield Step(
+            stage=inner["stage"],
+            source=document["source"],
+            id=document["id"],
+            trace=document["trace"],
+            span=inner["span"],
+            parent=inner.get("parent"),
+            began_us=inner["at_us"],
+            took_us=inner["took_us"],
+            service=document["service"],
+            outcome=inner.get("outcome", DONE),
+            reason=inner.get("reason"),
+            about=dict(inner.get("about", ())),
+        )

@@ -20,6 +20,8 @@ from shared.telemetry import otlp, tracing
 from shared.telemetry.span_queue import Send, SpanQueue
 from shared.telemetry.steps import steps_of
 
+_INSTANCE = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
 
 @asynccontextmanager
 async def exporting(service: str, settings: Settings, journeys: JourneyStore) -> AsyncIterator[None]:
@@ -31,7 +33,7 @@ async def exporting(service: str, settings: Settings, journeys: JourneyStore) ->
         queues = []
         if settings.trace_ratio > 0:
             if settings.journeys_kept_s > 0:
-                queues.append(SpanQueue("journeys", _keeping(journeys, settings.journeys_kept_s)))
+                queues.append(SpanQueue("journeys", _keeping(journeys, settings.journeys_kept_s, service)))
             if settings.otlp_endpoint is not None:
                 queues.append(SpanQueue("otlp", stack.enter_context(otlp.sending(settings))))
         tracing.set_up(_resource(service, settings), settings.trace_ratio, *queues)
@@ -43,9 +45,11 @@ async def exporting(service: str, settings: Settings, journeys: JourneyStore) ->
             tracing.turn_off()
 
 
-def _keeping(journeys: JourneyStore, kept_s: float) -> Send:
+def _keeping(journeys: JourneyStore, kept_s: float, service: str) -> Send:
+    process = f"{service} {_INSTANCE}"
+
     async def keep(spans: Sequence[ReadableSpan]) -> None:
-        await journeys.keep([step for span in spans for step in steps_of(span)], kept_s)
+        await journeys.keep([step for span in spans for step in steps_of(span, process)], kept_s)
 
     return keep
 
@@ -57,7 +61,7 @@ def _resource(service: str, settings: Settings) -> Resource:
             "service.name": f"carillon-{service}",
             "service.namespace": settings.namespace,
             "service.version": version("carillon"),
-            "service.instance.id": f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
+            "service.instance.id": _INSTANCE,
         }
     )
 

@@ -24,21 +24,25 @@ _TOLD = {
 }
 
 
-def steps_of(span: ReadableSpan) -> Iterator[Step]:
-    """The steps that a span stands for: none, one, or one for each event that a batch links to."""
+def steps_of(span: ReadableSpan, service: str) -> Iterator[Step]:
+    """The steps that a span stands for: none, one, or one for each event that a batch links to.
+
+    Args:
+        service: the process that made the span.
+    """
     attributes: Mapping[str, Any] = span.attributes or {}
     if tracing.STEP not in attributes or span.context is None:
         return
     if tracing.EVENT_ID in attributes:
-        yield _step(span, span.context, attributes)
+        yield _step(span, span.context, attributes, service)
         return
     for link in span.links:
         if link.attributes and tracing.EVENT_ID in link.attributes:
             # In the event's own trace: that is where it is looked for.
-            yield _step(span, link.context, {**attributes, **link.attributes})
+            yield _step(span, link.context, {**attributes, **link.attributes}, service)
 
 
-def _step(span: ReadableSpan, context: SpanContext, attributes: Mapping[str, Any]) -> Step:
+def _step(span: ReadableSpan, context: SpanContext, attributes: Mapping[str, Any], service: str) -> Step:
     outcome, reason = _outcome(span, attributes)
     assert span.context is not None
     assert span.start_time is not None
@@ -52,7 +56,7 @@ def _step(span: ReadableSpan, context: SpanContext, attributes: Mapping[str, Any
         parent=f"{span.parent.span_id:016x}" if span.parent is not None else None,
         began_us=span.start_time // 1000,
         took_us=max(0, span.end_time - span.start_time) // 1000,
-        service=_service(span.resource.attributes),
+        service=service,
         outcome=outcome,
         reason=reason,
         about={name: _text(attributes[key]) for key, name in _TOLD.items() if attributes.get(key)},
@@ -67,11 +71,6 @@ def _outcome(span: ReadableSpan, attributes: Mapping[str, Any]) -> tuple[str, st
     if reason := attributes.get(tracing.SKIPPED):
         return SKIPPED, str(reason)
     return DONE, None
-
-
-def _service(resource: Mapping[str, Any]) -> str:
-    name = str(resource.get("service.name", "")).removeprefix("carillon-")
-    return f"{name} {resource.get('service.instance.id', '')}".strip()
 
 
 def _text(value: object) -> str:

@@ -219,6 +219,9 @@ def link_to(
     traceparent: str | None, tracestate: str | None = None, attributes: Attributes | None = None
 ) -> Link | None:
     """A link to the span that the headers name; None where they name none."""
+    if tracestate is None and traceparent is not None and is_traced(traceparent):
+        # Nothing to parse: it was checked where it came in, and persisters link thousands a second.
+        return Link(_sampled(traceparent), attributes)
     context: SpanContext = trace.get_current_span(context_of(traceparent, tracestate)).get_span_context()
     return Link(context, attributes) if context.is_valid else None
 

@@ -33,6 +33,7 @@ from tests.bench import (
     routings,
     rules,
     stalled,
+    telemetry,
     webhooks,
 )
 from tests.bench.measure import Benchmark, Result, Sample, results_of, shown
@@ -49,6 +50,7 @@ ALL: Sequence[Benchmark] = (
     latency.FOUR_SERVICES,
     latency.EMBEDDED,
     fanout.BENCHMARK,
+    telemetry.BENCHMARK,
     memory.BENCHMARK,
     resume.BENCHMARK,
     depth.BENCHMARK,

@@ -52,7 +52,7 @@ async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
             stage.tell(
                 f"run {run}: {events} events one by one to {OPEN_STREAMS:,} streams, then {burst} at once, {routing}"
             )
-            async with _edge(stage, routing) as edge:
+            async with an_edge(stage, routing) as edge:
                 for _ in range(WARM_UP_EVENTS):
                     await edge.frames_per_s(1)
                 used_s = cpu_s(edge.pid)
@@ -64,8 +64,9 @@ async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
 
 
 @asynccontextmanager
-async def _edge(stage: Stage, routing: str) -> AsyncIterator[Edge]:
-    installation = stage.installation(routing=routing)
+async def an_edge(stage: Stage, routing: str, trace_ratio: float = 0.1) -> AsyncIterator[Edge]:
+    """An edge of its own installation, with a thousand streams."""
+    installation = stage.installation(routing=routing, trace_ratio=trace_ratio)
     users = [f"u{number}" for number in range(OPEN_STREAMS)]
     async with (
         installation.running("edge") as (edge,),

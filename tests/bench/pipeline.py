@@ -32,7 +32,7 @@ async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
             await streams.expect(events)
             used_s = [cpu_s(service.pid) for service in (persister, edge)]
             began = time.monotonic()
-            await publish_all(backends.broker, map(_event, range(run * events, (run + 1) * events)))
+            await publish_all(backends.broker, map(event, range(run * events, (run + 1) * events)))
             published = time.monotonic()
             arrivals = await streams.arrived()
             used_s = [cpu_s(service.pid) - before for service, before in zip((persister, edge), used_s, strict=True)]
@@ -46,7 +46,8 @@ async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
             }
 
 
-def _event(number: int) -> Event:
+def event(number: int) -> Event:
+    """The event number `number`, for one of the readers."""
     return samples.event(number, f"user:{number % READERS}")
 
 

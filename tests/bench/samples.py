@@ -12,6 +12,7 @@ from shared.model.event import Event
 SOURCE = "/bench/ci"
 # One event in three belongs to a stream; so many streams there are.
 STREAMS = 1000
+TRACED_EVERY = 10
 # Incompressible filler of the size that a status report has.
 _TEXT = "Build of feature/event-sourcing passed: 1,204 tests, 3 skipped, coverage 91.2 %. " * 2
 
@@ -26,7 +27,8 @@ def attributes(number: int, audience: str) -> dict[str, Any]:
         "type": "build.finished",
         "time": "2026-01-31T12:00:00Z",
         "audience": audience,
-        "traceparent": f"00-{number + 1:032x}-00f067aa0ba902b7-01",
+        # A tenth is traced, as by default.
+        "traceparent": f"00-{number + 1:032x}-00f067aa0ba902b7-0{int(number % TRACED_EVERY == 0)}",
         "data": {"job": number, "branch": "main", "passed": True, "text": _TEXT},
     } | subject
 

@@ -92,7 +92,8 @@ async def test_mongodb_sweeps_and_finds_by_index(mongodb: MongoServer) -> None:
     settings = Settings.load(mongo_url=mongodb.url, mongo_database=f"t_{uuid4().hex[:12]}")
     client: pymongo.MongoClient[Document] = pymongo.MongoClient(mongodb.url)
     async with open_journey_store(settings) as store:
-        await store.keep([a_step(number, id_=f"order-{number % 100}") for number in range(2000)], 60)
+        for turn in range(20):
+            await store.keep([a_step(100 * turn + number, id_=f"order-{number}") for number in range(100)], 60)
         with client:
             database = client[settings.mongo_database]
             steps = database["steps"]

@@ -26,7 +26,7 @@ from shared.telemetry.steps import steps_of
 GOLDEN = Path(__file__).parents[1] / "golden" / "waterfall.txt"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 NOON_US = 1_769_860_800_000_000
-RESOURCE = Resource({"service.name": "carillon-edge", "service.instance.id": "host-1"})
+SERVICE = "edge host-1"
 
 
 def a_context(span: int, trace: str = TRACE) -> SpanContext:
@@ -35,7 +35,7 @@ def a_context(span: int, trace: str = TRACE) -> SpanContext:
 
 def a_span(attributes: dict[str, Any], *, links: Sequence[Link] = (), failed: bool = False) -> ReadableSpan:
     return ReadableSpan(
-        "work", a_context(5), a_context(4), RESOURCE, attributes, links=links, start_time=NOON_US * 1000,
+        "work", a_context(5), a_context(4), Resource.get_empty(), attributes, links=links, start_time=NOON_US * 1000,
         end_time=NOON_US * 1000 + 2_500_999, status=Status(StatusCode.ERROR if failed else StatusCode.UNSET),
     )  # fmt: skip
 
@@ -61,17 +61,19 @@ STEP = Step(
 def test_a_span_of_one_event_is_one_step(attributes: dict[str, Any], expected: Step) -> None:
     span = a_span(EVENT | {tracing.STEP: "delivered"} | attributes)
     about = {"type": "order.created", **expected.about}
-    (step,) = steps_of(span)
+    (step,) = steps_of(span, SERVICE)
     assert replace(step, about=dict(step.about)) == replace(expected, about=about)
 
 
 def test_a_span_that_failed_says_by_what() -> None:
-    (step,) = steps_of(a_span(EVENT | {tracing.STEP: "accepted", "error.type": "BrokerUnavailable"}, failed=True))
+    (step,) = steps_of(
+        a_span(EVENT | {tracing.STEP: "accepted", "error.type": "BrokerUnavailable"}, failed=True), SERVICE
+    )
     assert (step.outcome, step.reason) == (FAILED, "BrokerUnavailable")
 
 
 def test_a_span_that_is_no_step_is_none() -> None:
-    assert list(steps_of(a_span(dict(EVENT)))) == []
+    assert list(steps_of(a_span(dict(EVENT)), SERVICE)) == []
 
 
 def test_a_batch_is_a_step_of_each_event_that_it_links_to_in_that_events_trace() -> None:
@@ -81,7 +83,7 @@ def test_a_batch_is_a_step_of_each_event_that_it_links_to_in_that_events_trace()
         Link(a_context(8, other), tracing.about("/shop", "order-8", "a.b") | {tracing.FAILED: "version-conflict"}),
         Link(a_context(9), {}),
     ]
-    first, second = steps_of(a_span({tracing.STEP: "persisted", tracing.BATCH_COUNT: 3}, links=links))
+    first, second = steps_of(a_span({tracing.STEP: "persisted", tracing.BATCH_COUNT: 3}, links=links), SERVICE)
     assert (first.id, first.trace, first.span, first.about["position"]) == ("order-7", TRACE, f"{5:016x}", "12")
     assert (second.id, second.trace, second.outcome, second.reason) == ("order-8", other, FAILED, "version-conflict")
     assert first.about["batch"] == "3"
