@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from services.commands.check import Check, checked
+from services.commands.liveness import checks_of_movement, checks_of_services, checks_of_tracing
 from services.ingest.catalogue.loading import load as load_catalogue
 from services.ingest.rules.loading import load as load_rules
 from shared.model.errors import CarillonError, InvalidInput
@@ -23,18 +24,12 @@ from shared.wiring.log_only import open_log
 MAX_SKEW_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding."""
+async def examine(overrides: dict[str, object], services: Sequence[str] = ()) -> AsyncIterator[Check]:
+    """Every check in turn; later ones are left out where they make no sense without an earlier one.
 
-    name: str
-    ok: bool
-    found: str
-    fix: str = ""
-
-
-async def examine(overrides: dict[str, object]) -> AsyncIterator[Check]:
-    """Every check in turn; later ones are left out where they make no sense without an earlier one."""
+    Args:
+        services: addresses of running ones, that are asked how they are.
+    """
     try:
         settings = Settings.load(**overrides)
     except InvalidInput as refused:
@@ -46,7 +41,15 @@ async def examine(overrides: dict[str, object]) -> AsyncIterator[Check]:
         yield check
     if settings.backends != "embedded":
         yield await _check_of_broker(settings)
-    for check in await _checks_of_log(settings):
+    of_log = await _checks_of_log(settings)
+    for check in of_log:
+        yield check
+    if of_log[0].ok:
+        for check in await checks_of_movement(settings):
+            yield check
+    for check in await checks_of_tracing(settings):
+        yield check
+    for check in await checks_of_services(services):
         yield check
 
 
@@ -111,17 +114,17 @@ async def _check_of_broker(settings: Settings) -> Check:
             await backends.broker.ping()
         return "answers"
 
-    return await _check("broker", ping, "see that RabbitMQ runs, and CARILLON_AMQP_URL")
+    return await checked("broker", ping, "see that RabbitMQ runs, and CARILLON_AMQP_URL")
 
 
 async def _checks_of_log(settings: Settings) -> list[Check]:
     fix = "see that MongoDB runs as a replica set, and CARILLON_MONGO_URL"
     try:
         async with open_log(settings) as event_log:
-            found = await _check("log", partial(_place, event_log), fix)
+            found = await checked("log", partial(_place, event_log), fix)
             if not found.ok:
                 return [found]
-            return [found, await _check("clock", partial(_clock, event_log), "synchronise all machines' clocks (NTP)")]
+            return [found, await checked("clock", partial(_clock, event_log), "synchronise all machines' clocks (NTP)")]
     except InvalidInput as refused:
         return [Check("log", False, refused.problem, refused.fix)]
     except CarillonError as failed:
@@ -148,12 +151,3 @@ async def _clock(event_log: EventLog) -> str:
 
 class SkewedClock(CarillonError):
     """Clocks of two machines differ by more than is lawful."""
-
-
-async def _check(name: str, look: Callable[[], Awaitable[str]], fix: str) -> Check:
-    try:
-        return Check(name, True, await look())
-    except InvalidInput as refused:
-        return Check(name, False, refused.problem, refused.fix)
-    except CarillonError as failed:
-        return Check(name, False, str(failed), fix)

@@ -17,6 +17,7 @@ from shared.telemetry import metrics
 if TYPE_CHECKING:
     from shared.model.entry import Head
     from shared.ports.broker import Waiting
+    from shared.ports.event_log import EventLog
     from shared.wiring import Backends
 
 Answer = TypeVar("Answer")
@@ -82,8 +83,8 @@ class Lag:
             waiting,
             head.last,
             _moved_at(self.last_look, waiting, head, time.monotonic()),
-            await self._behind(head, await self._log.checkpoint(DISPATCHED)),
-            {name: await self._behind(head, each.position) for name, each in current.items()},
+            await behind(self._log, head, await self._log.checkpoint(DISPATCHED)),
+            {name: await behind(self._log, head, each.position) for name, each in current.items()},
             {name: each.failure is not None for name, each in current.items()},
         )
 
@@ -94,12 +95,14 @@ class Lag:
         ):
             raise NotReady("; ".join(problems))
 
-    async def _behind(self, head: Head, position: int) -> Behind:
-        if position >= head.last:
-            return Behind()
-        page = await self._log.read(position, 1)
-        oldest = page.entries[0].appended_at if page.entries else datetime.now(UTC)
-        return Behind(head.last - position, max(0.0, (datetime.now(UTC) - oldest).total_seconds()))
+
+async def behind(event_log: EventLog, head: Head, position: int) -> Behind:
+    """How far a follower at this position is behind the log. Raises `LogUnavailable`."""
+    if position >= head.last:
+        return Behind()
+    page = await event_log.read(position, 1)
+    oldest = page.entries[0].appended_at if page.entries else datetime.now(UTC)
+    return Behind(head.last - position, max(0.0, (datetime.now(UTC) - oldest).total_seconds()))
 
 
 def _asked(question: Callable[[Look], float]) -> Callable[[Lag], float | None]:
@@ -118,12 +121,12 @@ def _asked_each(
     return ask
 
 
-def _events(behind: Behind) -> float:
-    return behind.events
+def _events(late: Behind) -> float:
+    return late.events
 
 
-def _seconds(behind: Behind) -> float:
-    return behind.seconds
+def _seconds(late: Behind) -> float:
+    return late.seconds
 
 
 def _moved_at(before: Look | None, waiting: Waiting, head: Head, now_s: float) -> float:
@@ -133,9 +136,9 @@ def _moved_at(before: Look | None, waiting: Waiting, head: Head, now_s: float) -
 
 def _problems(look: Look, limit_s: float, now_s: float) -> Iterator[str]:
     followers = {"dispatch": look.dispatch, **{f"projection {name}": each for name, each in look.projections.items()}}
-    for name, behind in followers.items():
-        if behind.seconds > limit_s:
-            yield f"{name} is {behind.events:,} events and {behind.seconds:.0f} s behind the log"
+    for name, late in followers.items():
+        if late.seconds > limit_s:
+            yield f"{name} is {late.events:,} events and {late.seconds:.0f} s behind the log"
     stuck_s = now_s - look.moved_at
     if look.waiting.intake and stuck_s > limit_s:
         yield f"{look.waiting.intake:,} published events wait, and none was appended for {stuck_s:.0f} s"

@@ -20,7 +20,9 @@ from click.testing import CliRunner, Result
 
 from services.cli import commands
 from shared.embedded.event_log import open_event_log
+from shared.embedded.journeys import open_journey_store
 from shared.model.entry import Entry
+from shared.ports.event_log import DISPATCHED
 from tests.harness.tokens import verify_token
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli_help.txt"
@@ -111,6 +113,8 @@ def test_a_named_folder_counts_before_the_environment_and_the_environment_before
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     async def fill() -> None:
+        async with open_journey_store(tmp_path / "journeys.db"):
+            pass
         async with open_event_log(tmp_path / "log.db") as event_log:
             fence = await event_log.claim("test", 10, force=True)
             assert fence is not None
@@ -176,17 +180,54 @@ def test_log_show_of_what_is_not_there(folder: Path, what: list[str], status: in
 def test_doctor_finds_a_healthy_folder(folder: Path) -> None:
     (folder / "secret").write_text("s" * 64)
     (folder / "secret").chmod(0o600)
+    asyncio.run(dispatched(folder, 3))
     result = carillon("doctor", "--data", str(folder), "--json")
     found = json.loads(result.output)
     assert result.exit_code == 0
-    assert [check["name"] for check in found["checks"]] == ["settings", "folder", "log", "clock"]
+    names = [check["name"] for check in found["checks"]]
+    assert names == ["settings", "folder", "log", "clock", "dispatch", "journeys"]
+
+
+def test_doctor_finds_a_dispatch_that_stands_still(folder: Path) -> None:
+    asyncio.run(dispatched(folder, 1))
+    result = carillon("doctor", "--data", str(folder), "--json")
+    by_name = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert result.exit_code == 1
+    assert by_name["dispatch"]["found"].startswith("2 events and ")
+    assert "persister" in by_name["dispatch"]["fix"]
+
+
+def test_doctor_asks_services_how_they_are(folder: Path) -> None:
+    asyncio.run(dispatched(folder, 3))
+    checks = {"broker": "ok", "lag": "dispatch is 7 events and 90 s behind the log", "rules": "degraded: a bad file"}
+    with serving((503, {}, json.dumps({"status": "unavailable", "checks": checks})), (200, {}, "[]")) as server:
+        options = ["--service", server.url, "--service", f"{server.url}/other", "--service", "http://127.0.0.1:9"]
+        result = carillon("doctor", "--data", str(folder), *options, "--json")
+    found = {check["name"].replace(server.url, ""): check["ok"] for check in json.loads(result.stdout)["checks"]}
+    assert {name: ok for name, ok in found.items() if name.startswith((" ", "/", "http"))} == {
+        " broker": True, " lag": False, " rules": True, "/other": False, "http://127.0.0.1:9": False,
+    }  # fmt: skip
+
+
+def test_doctor_finds_a_collector_that_is_away(folder: Path) -> None:
+    result = carillon("doctor", "--data", str(folder), "--json", CARILLON_OTLP_ENDPOINT="http://127.0.0.1:9")
+    by_name = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert not by_name["otlp"]["ok"]
+    assert by_name["otlp"]["found"] == "127.0.0.1:9: Connection refused"
+
+
+async def dispatched(folder: Path, position: int) -> None:
+    async with open_event_log(folder / "log.db") as event_log:
+        fence = await event_log.claim("test", 10, force=True)
+        assert fence is not None
+        await event_log.move_checkpoint(fence, DISPATCHED, position)
 
 
 def test_doctor_says_what_to_do(folder: Path) -> None:
     result = carillon("doctor", "--data", str(folder))
     assert result.exit_code == 1
     assert f"carillon dev --data {folder}" in result.stdout
-    assert result.stderr == "carillon: failed: folder\n"
+    assert result.stderr == "carillon: failed: folder, dispatch\n"
 
 
 def checks_of(*arguments: str, **environment: str) -> dict[str, Any]:
