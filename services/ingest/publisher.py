@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import SpanKind
 
 from services.ingest.lookup import PositionLookup
 from services.ingest.recent import Published, Recent
@@ -18,7 +18,7 @@ from shared.model.event import Event
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
 from shared.telemetry import metrics, tracing
-from shared.telemetry.tracing import headers_of, link_to
+from shared.telemetry.tracing import Draft, link_to
 from shared.web.problem import reason_of
 
 
@@ -133,7 +133,7 @@ class _Attempt:
     """Where the event was published by another call, or by this one before."""
     outcome: Outcome | None = None
     body: bytes = b""
-    span: Span | None = None
+    span: Draft | None = None
 
     @property
     def identity(self) -> Identity:
@@ -141,16 +141,14 @@ class _Attempt:
 
     def create(self) -> None:
         """Begins the span that is the creation context."""
-        self.span = _producer_span(self.event)
-        self.event = with_creation_context(self.event, self.span)
+        self.span = tracing.draft(self.event.traceparent)
+        self.event = _with_creation_context(self.event, self.span)
         self.body = self.event.to_json()
 
     def end(self) -> Outcome:
         assert self.outcome is not None
-        if self.span is not None:
-            if isinstance(self.outcome, CarillonError):
-                tracing.fail(self.span, self.outcome, reason_of(self.outcome))
-            self.span.end()
+        if self.span is not None and self.span.is_recorded:
+            _record(self.span, self.asked, self.outcome)
         return self.outcome
 
     async def settled(self) -> Outcome:
@@ -196,21 +194,25 @@ def _duplicate(event: Event, stored: Entry | None) -> Outcome:
     return Receipt(event.source, event.id, True, stored.traceparent if stored else event.traceparent)
 
 
-def _producer_span(event: Event) -> Span:
-    link = link_to(event.traceparent, event.tracestate)
+def _record(span: Draft, event: Event, outcome: Outcome) -> None:
+    """The span of a publish: it links to the context that the event brought."""
     attributes = tracing.about(event.source, event.id, event.type) | {
         "messaging.destination.name": tracing.EVENTS,
         "messaging.operation.type": "send",
         tracing.STEP: "accepted",
     }
-    return tracing.begin(f"publish {tracing.EVENTS}", SpanKind.PRODUCER, attributes, links=[link] if link else ())
+    failed = isinstance(outcome, CarillonError)
+    if isinstance(outcome, CarillonError):
+        attributes |= tracing.failure(outcome, reason_of(outcome))
+    link = link_to(event.traceparent, event.tracestate)
+    tracing.end(span, f"publish {tracing.EVENTS}", SpanKind.PRODUCER, attributes, [link] if link else [], failed)
 
 
-def with_creation_context(event: Event, span: Span) -> Event:
+def _with_creation_context(event: Event, span: Draft) -> Event:
     """The event with the span as its creation context; one that it brought is kept untouched."""
     if event.traceparent is not None:
         return event
-    traceparent, tracestate = headers_of(span)
+    traceparent, tracestate = span.headers
     context = {"traceparent": traceparent} | ({"tracestate": tracestate} if tracestate else {})
-    # Not checked again: the propagator makes nothing else.
+    # Not checked again: a draft has nothing else.
     return event.model_copy(update=context)

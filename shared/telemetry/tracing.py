@@ -8,8 +8,10 @@ Source: the messaging conventions of OpenTelemetry, https://opentelemetry.io/doc
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -43,7 +45,7 @@ Attributes = Mapping[str, str | int | float | bool]
 _SCOPE = InstrumentationScope("carillon", "", "")
 _PROPAGATOR = TraceContextTextMapPropagator()
 _ODD_DIGITS = "13579bdf"
-_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_SAMPLED, _UNSAMPLED = TraceFlags(TraceFlags.SAMPLED), TraceFlags(TraceFlags.DEFAULT)
 
 
 class _Tracing:
@@ -140,10 +142,14 @@ def fail(failed: Span, error: BaseException | str, reason: str | None = None) ->
     Args:
         reason: what the step of the journey says, where the span is one.
     """
-    failed.set_attribute("error.type", error if isinstance(error, str) else type(error).__name__)
-    if reason is not None:
-        failed.set_attribute(FAILED, reason)
+    failed.set_attributes(failure(error, reason))
     failed.set_status(Status(StatusCode.ERROR))
+
+
+def failure(error: BaseException | str, reason: str | None = None) -> dict[str, str]:
+    """What a span that failed says about it, as `fail` does."""
+    told = {"error.type": error if isinstance(error, str) else type(error).__name__}
+    return told if reason is None else {**told, FAILED: reason}
 
 
 def record(
@@ -168,22 +174,81 @@ def record(
     above = _sampled(parent) if parent is not None else None
     trace_id = above.trace_id if above is not None else _tracing.new_trace_id()
     context = SpanContext(trace_id, _tracing.new_span_id(), False, _SAMPLED)
+    _emit(Draft(context, above, began_ns), name, kind, attributes, ended_ns, links, failed)
+    return _traceparent(context)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A span that has begun, and so has a context; whether there is more to it is for whoever ends it to say."""
+
+    context: SpanContext
+    parent: SpanContext | None
+    began_ns: int
+
+    @property
+    def headers(self) -> tuple[str, str | None]:
+        """Its context as (`traceparent`, `tracestate`)."""
+        return _traceparent(self.context), self.context.trace_state.to_header() or None
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether `end` will have it recorded."""
+        return _tracing.is_on and self.context.trace_flags.sampled
+
+
+def draft(linked: str | None = None) -> Draft:
+    """Begins a child of the current span, for `end`; made by hand for the same reason as `record`.
+
+    Args:
+        linked: the `traceparent` of what it will link to: recorded for the sake of that, too.
+    """
+    above = trace.get_current_span().get_span_context()
+    if above.is_valid and not _tracing.is_on:
+        return Draft(above, None, 0)
+    trace_id = above.trace_id if above.is_valid else _tracing.new_trace_id()
+    if above.is_valid or linked is not None:
+        sampled = above.trace_flags.sampled or is_traced(linked)
+    else:
+        sampled = _tracing.is_on and _tracing.sampler.takes(trace_id)
+    flags = _SAMPLED if sampled else _UNSAMPLED
+    context = SpanContext(trace_id, _tracing.new_span_id(), False, flags, above.trace_state)
+    return Draft(context, above if above.is_valid else None, time.time_ns())
+
+
+def end(drafted: Draft, name: str, kind: SpanKind, attributes: Attributes, links: Sequence[Link], failed: bool) -> None:
+    """The draft `is_recorded`, and is over now."""
+    _emit(drafted, name, kind, attributes, time.time_ns(), links, failed)
+
+
+def _emit(
+    drafted: Draft,
+    name: str,
+    kind: SpanKind,
+    attributes: Attributes,
+    ended_ns: int,
+    links: Sequence[Link],
+    failed: bool,
+) -> None:
     made = ReadableSpan(
         name,
-        context=context,
-        parent=above,
+        context=drafted.context,
+        parent=drafted.parent,
         resource=_tracing.resource,
         attributes=attributes,
         links=links,
         kind=kind,
         status=Status(StatusCode.ERROR) if failed else Status(StatusCode.UNSET),
-        start_time=began_ns,
+        start_time=drafted.began_ns,
         end_time=ended_ns,
         instrumentation_scope=_SCOPE,
     )
     for processor in _tracing.processors:
         processor.on_end(made)
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+
+
+def _traceparent(context: SpanContext) -> str:
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def _sampled(traceparent: str) -> SpanContext:
@@ -197,7 +262,9 @@ def about(source: str, id_: str, type_: str) -> dict[str, str | int]:
 
 def context_of(traceparent: str | None, tracestate: str | None = None) -> Context:
     """W3C headers -> a context to be a parent; an empty one where they name none."""
-    carrier = {"traceparent": traceparent or "", "tracestate": tracestate or ""}
+    if not traceparent:
+        return Context()
+    carrier = {"traceparent": traceparent, "tracestate": tracestate or ""}
     return _PROPAGATOR.extract(carrier, context=Context())
 
 

@@ -41,6 +41,8 @@ class RuleSet:
 
     def route(self, event: Event) -> Routing:
         """Who shall receive the event by the rules, and what it says to them. Never raises."""
+        if not self.rules:
+            return Routing()
         matched = _bounded(each for each in self.outcomes(event) if each.matched)
         notifications = tuple(each.notification for each in matched if each.notification)
         return Routing(added_tags(event, matched), notifications, matched)
