@@ -277,7 +277,8 @@ class TabClient implements Client {
   #wait(timer: Timer, ms: number): void {
     clearTimeout(this.#timers.get(timer));
     if (this.#isClosed) return;
-    const due = (): void => this.#take(timer === "answer" ? { is: "unanswered" } : { is: "edge", input: { is: timer } });
+    const isOfTab = timer === "answer" || timer === "probe";
+    const due = (): void => this.#take(isOfTab ? { is: timer } : { is: "edge", input: { is: timer } });
     this.#timers.set(timer, setTimeout(due, ms));
   }
 

@@ -11,7 +11,8 @@ import { isOver, type Situation } from "./situation.js";
 
 /** What tabs tell each other. */
 export type Message =
-  | { kind: "hello"; from: string; cursor: Place } // here I am: who leads, and what have I missed?
+  // Here I am: who leads, and what have I missed? Awake: somebody looks, and wants the connection to be one.
+  | { kind: "hello"; from: string; cursor: Place; isAwake: boolean }
   // `missed` is what came after `since`, the hello's cursor; null where the server must be asked for it.
   | { kind: "welcome"; to: string; situation: Situation; cursor: Place; since: Place; missed: Item[] | null }
   | { kind: "report"; situation: Situation }
@@ -25,7 +26,8 @@ export type TabInput =
   | { is: "message"; message: Message; now: number }
   | { is: "elected" }
   | { is: "deposed" } // another tab took the lead, because this one did not answer
-  | { is: "unanswered" } // nobody answered the hello
+  | { is: "answer" } // nobody answered the hello
+  | { is: "probe" } // time to see whether the leader still answers
   | { is: "woken"; now: number }
   | { is: "leave" };
 
@@ -34,7 +36,7 @@ export type TabEffect =
   | { do: "join"; user: string } // the election, and the channel, of this user's tabs
   | { do: "leave" } // both of them
   | { do: "post"; message: Message }
-  | { do: "wait"; timer: "answer"; ms: number }
+  | { do: "wait"; timer: "answer" | "probe"; ms: number }
   | { do: "depose" } // the leader that does not answer
   | { do: "deliver"; name: string; data: string; cursor: string }
   | { do: "moved"; cursor: string }
@@ -42,6 +44,8 @@ export type TabEffect =
 
 // A leader in a hidden tab answers messages at once; one that is stopped, in a debugger or by the system, never does.
 const ANSWER_WITHIN_MS = 3_000;
+// How long a follower believes in a leader that says nothing: a quiet user's has nothing to say.
+const PROBE_EVERY_MS = 30_000;
 
 export class Tab {
   readonly connection: Connection;
@@ -80,12 +84,12 @@ export class Tab {
       case "deposed":
         this.role = "follower";
         return [...this.#edge({ is: "close" }), ...this.#hello()];
-      case "unanswered":
+      case "answer":
         return this.#asked && this.role === "follower" ? [{ do: "depose" }] : [];
+      case "probe":
+        return this.#isFollowing ? this.#hello() : [];
       case "woken":
-        return this.role === "follower" && !this.#behind
-          ? this.#hello()
-          : this.#edge({ is: "woken", now: input.now });
+        return this.#isFollowing ? this.#hello(true) : this.#edge({ is: "woken", now: input.now });
       case "leave":
         return this.#leave();
     }
@@ -106,7 +110,7 @@ export class Tab {
     switch (effect.do) {
       case "known":
         this.role = "follower";
-        return [{ do: "join", user: effect.session.user }, ...this.#hello()];
+        return [{ do: "join", user: effect.session.user }, ...this.#hello(true)];
       case "item":
         // Its own connection began at or below where the tab is by now: there is no gap, but there are repeats.
         return covers(this.cursor, effect.cursor)
@@ -174,10 +178,14 @@ export class Tab {
     return [...this.#report(this.#leaders), ...this.#connect()];
   }
 
-  #hello(): TabEffect[] {
+  get #isFollowing(): boolean {
+    return this.role === "follower" && !this.#behind;
+  }
+
+  #hello(isAwake = false): TabEffect[] {
     this.#asked = true;
     return [
-      { do: "post", message: { kind: "hello", from: this.id, cursor: this.cursor } },
+      { do: "post", message: { kind: "hello", from: this.id, cursor: this.cursor, isAwake } },
       { do: "wait", timer: "answer", ms: ANSWER_WITHIN_MS },
     ];
   }
@@ -189,7 +197,7 @@ export class Tab {
   }
 
   #message(message: Message, now: number): TabEffect[] {
-    if (message.kind === "hello") return this.role === "leader" ? this.#answer(message.from, message.cursor, now) : [];
+    if (message.kind === "hello") return this.role === "leader" ? this.#answer(message, now) : [];
     if (this.role !== "follower") return [];
     switch (message.kind) {
       case "welcome":
@@ -208,13 +216,12 @@ export class Tab {
     }
   }
 
-  #answer(to: string, since: Place, now: number): TabEffect[] {
+  #answer({ from: to, cursor: since, isAwake }: Extract<Message, { kind: "hello" }>, now: number): TabEffect[] {
     const missed = since === null ? [] : this.#recent.since(since);
     // `earliest` is no place for others to be at.
     const here = isPlace(this.cursor) ? this.cursor : null;
     const welcome: Message = { kind: "welcome", to, situation: this.connection.situation, cursor: here, since, missed };
-    // Somebody came or woke up: a good time to see whether the connection still is one.
-    return [{ do: "post", message: welcome }, ...this.#edge({ is: "woken", now })];
+    return [{ do: "post", message: welcome }, ...(isAwake ? this.#edge({ is: "woken", now }) : [])];
   }
 
   #welcomed({ situation, cursor, since, missed }: Extract<Message, { kind: "welcome" }>): TabEffect[] {
@@ -240,8 +247,9 @@ export class Tab {
     return [...this.#mirror(), ...(this.#asked ? this.#hello() : [])];
   }
 
+  /** The leader lives, and that is how it is. */
   #mirror(): TabEffect[] {
-    return [{ do: "show", situation: this.#leaders }];
+    return [{ do: "show", situation: this.#leaders }, { do: "wait", timer: "probe", ms: PROBE_EVERY_MS }];
   }
 
   #offered(item: Item): TabEffect[] {

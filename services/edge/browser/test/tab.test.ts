@@ -86,6 +86,22 @@ test("a leader that stands still is deposed by the first who misses it, and foll
   assertAllHaveTheirs(world);
 });
 
+test("a leader that has long said nothing is asked whether it lives, and is left alone in its waiting", () => {
+  const world = new World();
+  const [leader, follower] = [world.open(null), world.open(null)];
+  settled(world).cut(leader);
+  settled(world);
+  const { opened } = leader;
+  world.cut(leader);
+  world.steps().find(([what]) => what === "probe")![1]();
+  while (leader.inbox.length) world.steps().find(([what]) => what.startsWith("message"))![1]();
+  assert.equal(leader.opened, opened);
+  // Who looks at a page does not want to wait.
+  world.give(follower, { is: "woken", now: 0 });
+  while (leader.inbox.length) world.steps().find(([what]) => what.startsWith("message"))![1]();
+  assert.equal(leader.opened, opened + 1);
+});
+
 test("history that is gone is a reset for each tab that had not seen it, and for no other", () => {
   const world = new World();
   const fresh = world.open(null);

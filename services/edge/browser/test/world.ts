@@ -18,7 +18,7 @@ interface TabState {
   name: string;
   stream: Stream | null;
   asks: number;
-  timers: Set<"retry" | "renew" | "answer">;
+  timers: Set<TabTimer>;
   /** Messages on their way here, in the order of each sender. */
   inbox: { from: string; message: Message }[];
   isMember: boolean;
@@ -34,6 +34,8 @@ interface TabState {
   resets: number;
   statuses: string[];
 }
+
+type TabTimer = Extract<TabEffect, { do: "wait" }>["timer"];
 
 type Step = [what: string, run: () => void];
 
@@ -107,7 +109,7 @@ export class World {
   settle(): void {
     for (const state of this.tabs) state.isFrozen = false;
     for (let round = 0; round < 2_000; round++) {
-      const [next] = this.steps().filter(([what]) => what !== "unanswered");
+      const [next] = this.steps().filter(([what]) => what !== "unanswered" && what !== "probe");
       if (!next) return;
       next[1]();
     }
@@ -156,9 +158,9 @@ export class World {
     this.#edge(state, { is: "frame", frame: { ...event, id: `${this.logId}.${position}` } });
   }
 
-  #fire(state: TabState, timer: "retry" | "renew" | "answer"): void {
+  #fire(state: TabState, timer: TabTimer): void {
     state.timers.delete(timer);
-    this.give(state, timer === "answer" ? { is: "unanswered" } : { is: "edge", input: { is: timer } });
+    this.give(state, timer === "answer" || timer === "probe" ? { is: timer } : { is: "edge", input: { is: timer } });
   }
 
   #answerAsk(state: TabState): void {
