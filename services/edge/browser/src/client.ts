@@ -92,6 +92,7 @@ class TabClient implements Client {
   readonly #lobby: BroadcastChannel | undefined;
   readonly #unlisten: Unsubscribe;
   #inputs: TabInput[] = [];
+  #asks = 0;
   #isTaking = false;
   #isClosed = false;
   #group: Group | undefined;
@@ -263,9 +264,11 @@ class TabClient implements Client {
   // The browser's side of it.
 
   #ask(withToken: boolean): void {
-    void ask((path, init) => this.request(path, init), withToken ? this.#options.token : undefined).then((input) =>
-      this.#take({ is: "edge", input }),
-    );
+    const number = ++this.#asks;
+    void ask((path, init) => this.request(path, init), withToken ? this.#options.token : undefined).then((input) => {
+      // An older answer knows less: somebody may have signed in since.
+      if (number === this.#asks) this.#take({ is: "edge", input });
+    });
   }
 
   #open(cursor: Place): void {
@@ -297,7 +300,8 @@ class TabClient implements Client {
     lobby.onmessage = ({ data }: MessageEvent<string>) => {
       if (this.user === null) return;
       if (data !== this.user && this.#group) this.#take({ is: "edge", input: { is: "replaced" } });
-      else if (data === this.user && this.status === "expired") this.#start(false);
+      // Also while it is being asked: that answer may be from before.
+      else if (data === this.user && !this.#group && ["expired", "connecting"].includes(this.status)) this.#start(false);
     };
     return lobby;
   }

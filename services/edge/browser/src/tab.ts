@@ -193,6 +193,8 @@ export class Tab {
   #leave(): TabEffect[] {
     this.role = "none";
     this.#asked = this.#behind = false;
+    // Of the tabs that it finds when it is back it knows nothing: told as theirs, an old `expired` has ended them all.
+    this.#leaders = { status: "connecting" };
     return [...this.#edge({ is: "close" }), { do: "leave" }];
   }
 
@@ -228,7 +230,6 @@ export class Tab {
     if (this.#behind) return [];
     this.#asked = false;
     this.#leaders = situation;
-    if (isOver(situation)) return this.#show(situation);
     // An answer to an earlier hello, that knew of no place to go on from.
     if (since === null && this.cursor !== null) return this.#hello();
     const effects = (missed ?? []).flatMap((item) => (covers(this.cursor, item.cursor) ? [] : this.#accept(item)));
@@ -240,8 +241,9 @@ export class Tab {
   }
 
   #reported(situation: Situation): TabEffect[] {
+    // Who has just come may be signed in anew: its own connection tells, now that nobody leads any more.
+    if (isOver(situation)) return this.#asked ? [] : this.#show(situation);
     this.#leaders = situation;
-    if (isOver(situation)) return this.#show(situation);
     if (this.#behind) return [];
     // Where a hello is open, it may have been said when nobody led.
     return [...this.#mirror(), ...(this.#asked ? this.#hello() : [])];

@@ -18,6 +18,8 @@ interface TabState {
   name: string;
   stream: Stream | null;
   asks: number;
+  /** Whether somebody has told that the user has signed in. */
+  isTold: boolean;
   timers: Set<TabTimer>;
   /** Messages on their way here, in the order of each sender. */
   inbox: { from: string; message: Message }[];
@@ -46,6 +48,7 @@ export class World {
   logId = "log";
   /** What is older is not kept. */
   floor = 0;
+  isSignedIn = true;
   #queue: string[] = [];
   #holder: string | null = null;
   #count = 0;
@@ -67,7 +70,7 @@ export class World {
   open(from: string | null): TabState {
     const name = `tab${this.#count++}`;
     const state: TabState = {
-      tab: new Tab(name, true, from, () => 0.5), name, stream: null, asks: 0, timers: new Set(), inbox: [],
+      tab: new Tab(name, true, from, () => 0.5), name, stream: null, asks: 0, isTold: false, timers: new Set(), inbox: [],
       isMember: false, isAway: false, isFrozen: false, opened: 0, delivered: [],
       start: from === "earliest" ? null : startOf(from), from, resets: 0, statuses: [],
     };
@@ -105,6 +108,15 @@ export class World {
     if (state.stream) this.#edge(state, { is: "ended", reason: "cut" });
   }
 
+  /** In this browser: every stream ends, and none begins. */
+  signOut(): void {
+    this.isSignedIn = false;
+    const data = JSON.stringify({ reason: "session-revoked", reconnect: false });
+    for (const state of this.tabs) {
+      if (state.stream) this.#edge(state, { is: "frame", frame: { name: "closing", data } });
+    }
+  }
+
   /** Lets everything happen that is left to happen; fails if that never ends. */
   settle(): void {
     for (const state of this.tabs) state.isFrozen = false;
@@ -126,6 +138,7 @@ export class World {
   #stepsOf(state: TabState): Step[] {
     const steps: Step[] = [];
     if (state.asks) steps.push(["asked", () => this.#answerAsk(state)]);
+    if (state.isTold) steps.push(["told of the user", () => this.#comeBackIn(state)]);
     for (const from of new Set(state.inbox.map((letter) => letter.from))) {
       steps.push([`message from ${from}`, () => this.#receive(state, from)]);
     }
@@ -163,9 +176,16 @@ export class World {
     this.give(state, timer === "answer" || timer === "probe" ? { is: timer } : { is: "edge", input: { is: timer } });
   }
 
+  /** Only the newest is heard, as in src/client.ts. */
   #answerAsk(state: TabState): void {
-    state.asks--;
-    this.#edge(state, { is: "asked", session: { user: USER, expiresIn: 3600 } });
+    state.asks = 0;
+    this.#edge(state, { is: "asked", session: this.isSignedIn ? { user: USER, expiresIn: 3600 } : null });
+  }
+
+  #comeBackIn(state: TabState): void {
+    state.isTold = false;
+    const isOut = !state.isAway && !state.isMember && ["expired", "connecting"].includes(state.statuses.at(-1)!);
+    if (isOut) this.give(state, { is: "start", withToken: false });
   }
 
   #receive(state: TabState, from: string): void {
@@ -196,6 +216,7 @@ export class World {
         state.timers.add(effect.timer);
         break;
       case "join":
+        for (const other of this.tabs) other.isTold ||= other !== state && other.tab.connection.user === USER;
         if (!state.isMember) this.#queue.push(state.name);
         state.isMember = true;
         break;
@@ -241,6 +262,7 @@ export class World {
     const position = asked === null || isGone ? this.head : Math.max(asked, this.floor);
     const id = `${this.logId}.${position}`;
     const data = JSON.stringify({ user: USER, head: `${this.logId}.${this.head}` });
+    if (!this.isSignedIn) return { position, saysFirst: [{ is: "answered", answer: { status: 401, isStream: false } }] };
     const saysFirst: Input[] = [
       { is: "answered", answer: { status: 200, isStream: true } },
       { is: "frame", frame: { name: "connected", data, id } },
