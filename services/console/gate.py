@@ -74,7 +74,7 @@ class Gate:
         except Refusal as refused:
             await asyncio.sleep(WRONG_KEY_WAIT_S)
             return await self._login_page(next_, refused.detail), refused.status
-        answer = _to(next_)
+        answer = to(next_)
         answer.set_cookie(
             self._cookie.name, self._cookie.sign(operator), SESSION_TTL_S, path="/", secure=self._cookie.secure,
             httponly=True, samesite="Strict",
@@ -84,7 +84,7 @@ class Gate:
     async def sign_out(self) -> Response:
         """Forgets the cookie."""
         await confirmed_form()
-        answer = _to(LOGIN)
+        answer = to(LOGIN)
         answer.delete_cookie(self._cookie.name, path="/", secure=self._cookie.secure, httponly=True, samesite="Strict")
         return answer
 
@@ -96,7 +96,7 @@ class Gate:
             g.operator = operator
             return None
         if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
-            return _to(f"{LOGIN}?next={quote(request.full_path.rstrip('?'))}")
+            return to(f"{LOGIN}?next={quote(request.full_path.rstrip('?'))}")
         raise Refusal(HTTPStatus.UNAUTHORIZED, "you are not signed in, or not any more", fix=f"sign in at {LOGIN}")
 
     async def _login_page(self, next_: str, problem: str | None) -> str:
@@ -152,7 +152,7 @@ def _refuse_other_sites() -> None:
         raise Refusal(HTTPStatus.FORBIDDEN, "the form came from another site", field="Origin", fix=f"use {LOGIN}")
 
 
-def _to(address: str) -> Response:
+def to(address: str) -> Response:
     """A redirect inside the console, wherever the address would lead."""
     inside = address == HOME or address.startswith((f"{HOME}/", f"{HOME}?"))
     safe = inside and "\\" not in address and address.isprintable()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, g, render_template, request
 
-from services.console import events, overview
+from services.console import connections, events, overview
 from services.console.gate import HOME, Gate
 from services.console.live import Islands
 from services.console.operators import Operators
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from shared.web.health import Probe
     from shared.wiring import Backends
 
-PAGES = (("Overview", HOME), ("Events", f"{HOME}/events"))
+PAGES = (("Overview", HOME), ("Events", f"{HOME}/events"), ("Connections", f"{HOME}/connections"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ def blueprint(console: Console, gate: Gate) -> Blueprint:
         routes.register_error_handler(known, _refused)
     overview.add_to(routes, console)
     events.add_to(routes, console)
+    connections.add_to(routes, console)
     return routes
 
 

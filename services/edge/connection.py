@@ -15,12 +15,12 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from services.edge import control, frames, written
 from services.edge.backlog import Backlog
-from services.edge.control import control_tag
 from services.edge.frames import CloseReason, EventFrame, ResetReason
 from services.edge.grants import connection_tags
 from services.edge.handover import Handover, Offer
 from services.edge.view import Start, View
 from shared.folds.inbox import MARKED, SUBSCRIPTION
+from shared.model.control import control_tag
 from shared.model.notification import TYPE as NOTIFICATION
 from shared.model.tags import inbox_tag
 from shared.web.stream import Piece

@@ -7,40 +7,27 @@ concerns it in the order of the log; and whoever reads a cookie finds it in the 
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from services.edge.frames import CloseReason
 from services.edge.sessions import Session
+from shared.model.control import DISCONNECTED, SOURCE, control_event
 from shared.model.entry import Entry
 from shared.model.event import Event
-from shared.model.tags import CONTROL, checked_tag
 from shared.ports.sessions import ConnectionRecord
 
-SOURCE = "/carillon/edge"
 REVOKED = "carillon.session.revoked"
-DISCONNECTED = "carillon.connection.disconnected"
 OPENED = "carillon.connection.opened"
 CLOSED = "carillon.connection.closed"
 PRESENCE_TAG = "topic:presence"
 TYPES = frozenset({REVOKED, DISCONNECTED})
 
 
-def control_tag(sub: str) -> str:
-    """What every connection of the user is bound to, and no page ever sees."""
-    return checked_tag(f"{CONTROL}:{sub}")
-
-
 def revoked(sub: str, sid: str | None, at: float, reason: str) -> Event:
     """Ends one session, or with `sid` None all of the user's that were opened until `at`."""
-    return _event(REVOKED, control_tag(sub), {"sub": sub, "sid": sid, "at": at, "reason": reason})
-
-
-def disconnected(sub: str, sid: str | None, by: str) -> Event:
-    """Closes the user's connections, or those of one session; they may come back."""
-    return _event(DISCONNECTED, control_tag(sub), {"sub": sub, "sid": sid, "by": by})
+    return control_event(REVOKED, sub, {"sub": sub, "sid": sid, "at": at, "reason": reason})
 
 
 def presence(type_: str, connection: ConnectionRecord, reason: str | None) -> Event:
@@ -58,11 +45,6 @@ def presence(type_: str, connection: ConnectionRecord, reason: str | None) -> Ev
         "data": about | ({"reason": reason} if reason is not None else {}),
     }
     return Event.from_attributes(attributes)
-
-
-def _event(type_: str, audience: str, data: dict[str, Any]) -> Event:
-    attributes = {"specversion": "1.0", "id": secrets.token_hex(12), "source": SOURCE, "type": type_}
-    return Event.from_attributes(attributes | {"audience": audience, "data": data})
 
 
 def close_reason(entry: Entry, session: Session, opened_at_head: int) -> CloseReason | None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 from services.edge.connection import Connection
-from services.edge.control import Revocations, control_tag
+from services.edge.control import Revocations
 from services.edge.fanout import Fanout
 from services.edge.frames import CloseReason, EventFrame, ResetReason
 from services.edge.grants import connection_tags
@@ -25,6 +25,7 @@ from services.edge.subjects import Subjects
 from services.edge.traces import DeliveryTraces
 from services.edge.view import View
 from shared.folds.inbox import SUBSCRIPTION
+from shared.model.control import control_tag
 from shared.model.cursor import Cursor
 from shared.model.entry import Entry, Head, Page
 from shared.model.errors import LogUnavailable, Unavailable

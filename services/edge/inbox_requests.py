@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from services.edge.control import SOURCE
 from shared.folds.inbox import MARKED, SUBSCRIPTION
 from shared.folds.inbox_reading import Wanted
 from shared.folds.moments import parsed, shown
 from shared.folds.spans import Spans
+from shared.model.control import SOURCE
 from shared.model.cursor import Cursor
 from shared.model.entry import Head
 from shared.model.errors import InvalidInput

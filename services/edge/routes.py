@@ -16,6 +16,7 @@ from services.edge.guard import STREAM_PATH, guarded_blueprint
 from services.edge.selection import parse_selection
 from services.edge.sessions import NoSession, Session
 from services.edge.streaming import streamed
+from shared.model.control import control_tag, disconnected
 from shared.model.errors import InvalidInput
 
 
@@ -82,7 +83,7 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
     @routes.delete("/v1/connections")
     async def disconnect() -> Response:
         by = door.operator()
-        await edge.announce(control.disconnected(_user(), request.args.get("session"), by))
+        await edge.announce(disconnected(_user(), request.args.get("session"), by))
         return private(Response(status=HTTPStatus.NO_CONTENT))
 
     @routes.get(openapi.PATH)
@@ -102,7 +103,7 @@ def _flag(name: str) -> bool:
 def _user() -> str:
     sub = request.args.get("user", "")
     try:
-        control.control_tag(sub)
+        control_tag(sub)
     except InvalidInput:
         fix = "name the user whose connections shall close"
         raise InvalidInput("user", f"{sub[:40]!r} is no user", fix) from None

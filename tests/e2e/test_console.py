@@ -70,4 +70,15 @@ async def test_the_console(browser: Browser, tmp_path: Path) -> None:
         await publish(url, 5)
         await expect(page.locator(".tile .about").first).not_to_have_text(str(before), timeout=LIVE_WITHIN_MS)
         await is_well_made(page, axe, "overview")
+
+        async with dev.readers() as readers:
+            await readers.open("alice")
+            await page.get_by_role("link", name="Connections", exact=True).first.click()
+            disconnect = page.get_by_role("button", name="Disconnect alice")
+            await expect(disconnect).to_be_visible(timeout=LIVE_WITHIN_MS)
+            await is_well_made(page, axe, "connections")
+            await page.get_by_role("button", name="Disconnect alice").click()
+            await expect(page.get_by_role("status")).to_contain_text("alice is being disconnected")
+            await page.goto(f"{url}/console/events?type=carillon.*.disconnected")
+            await expect(page.locator("#rows tr")).to_have_count(1)
         assert errors == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 from collections.abc import AsyncIterator
@@ -253,3 +254,46 @@ def test_frames_keep_their_lines() -> None:
 )
 def test_numbers(value: float | None, shown: str) -> None:
     assert number(value) == shown
+
+
+async def token_of(client: Client, path: str) -> str:
+    page = await (await client.get(path, scheme="https")).get_data(as_text=True)
+    return str(re.findall(r'name="token" value="([^"]+)"', page)[0])
+
+
+async def published(backends: Backends) -> list[dict[str, Any]]:
+    """What lies on the intake, as JSON."""
+    async with backends.broker.intake(100) as intake:
+        return [json.loads(arrival.body) for arrival in await intake.batch(100, 0.2)]
+
+
+async def test_disconnecting_is_told_and_done() -> None:
+    async with console() as (client, backends):
+        await sign_in(client, "key-of-ops")
+        token = await token_of(client, "/console/connections")
+        form = {"token": token, "user": "alice", "session": "s1"}
+        answer = await client.post("/console/connections/disconnect", form=form, scheme="https")
+        assert answer.status_code == 303
+        told, done = await published(backends)
+    assert (told["type"], "audience" in told) == ("carillon.operator.acted", False)
+    assert told["data"] == {"by": "ops", "action": "disconnect", "about": {"user": "alice", "session": "s1"}}
+    assert (done["type"], done["audience"]) == ("carillon.connection.disconnected", "control:alice")
+    assert done["data"] == {"sub": "alice", "sid": "s1", "by": "ops"}
+
+
+async def test_who_may_only_look_cannot_act() -> None:
+    async with console() as (client, backends):
+        await sign_in(client, "key-of-eve")
+        form = {"token": await token_of(client, "/console/connections"), "user": "alice"}
+        answer = await client.post("/console/connections/disconnect", form=form, scheme="https")
+        assert answer.status_code == 403
+        assert "may look, and not act" in await answer.get_data(as_text=True)
+        assert (await backends.broker.waiting()).intake == 0
+
+
+async def test_a_name_that_is_none_is_refused() -> None:
+    async with console() as (client, _):
+        await sign_in(client, "key-of-ops")
+        form = {"token": await token_of(client, "/console"), "user": "a b\r\n"}
+        assert (await client.post("/console/connections/disconnect", form=form, scheme="https")).status_code == 400
+        assert (await client.get("/console/connections?user=%00", scheme="https")).status_code == 400

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 import pytest
 
 from services.edge import control
-from services.edge.control import Revocations, close_reason, control_tag
+from services.edge.control import Revocations, close_reason
 from services.edge.frames import CloseReason
 from services.edge.sessions import Session
+from shared.model.control import control_tag, disconnected
 from shared.model.entry import Entry
 from shared.model.event import Event
 
@@ -34,9 +35,9 @@ def logged(event: Event, position: int = 1) -> Entry:
         (control.revoked("alice", "two", NOW + 1, "signed-out"), None),
         (control.revoked("alice", None, NOW + 1, "signed-out"), CloseReason.SESSION_REVOKED),
         (control.revoked("alice", None, NOW - 1, "signed-out"), None),
-        (control.disconnected("alice", None, "op"), CloseReason.DISCONNECTED),
-        (control.disconnected("alice", "one", "op"), CloseReason.DISCONNECTED),
-        (control.disconnected("alice", "two", "op"), None),
+        (disconnected("alice", None, "op"), CloseReason.DISCONNECTED),
+        (disconnected("alice", "one", "op"), CloseReason.DISCONNECTED),
+        (disconnected("alice", "two", "op"), None),
     ],
 )
 def test_what_a_control_event_ends(event: Event, expected: CloseReason | None) -> None:
@@ -46,7 +47,7 @@ def test_what_a_control_event_ends(event: Event, expected: CloseReason | None) -
 
 def test_who_was_disconnected_comes_back_for_good() -> None:
     """Resuming from before the event, the client came upon it again, and was sent away each time."""
-    sent_away = logged(control.disconnected("alice", None, "op"), position=7)
+    sent_away = logged(disconnected("alice", None, "op"), position=7)
     assert close_reason(sent_away, SESSION, opened_at_head=6) is CloseReason.DISCONNECTED
     assert close_reason(sent_away, SESSION, opened_at_head=7) is None
     signed_out = logged(control.revoked("alice", "one", NOW, "signed-out"), position=7)
@@ -68,7 +69,7 @@ def test_what_others_address_to_the_control_tag_ends_nothing(data: object) -> No
 def test_revocations_are_folded_from_the_log_page_by_page() -> None:
     revocations = Revocations()
     assert not revocations.include(SESSION)
-    revocations.add([logged(control.disconnected("alice", None, "op"), 3)], 3)
+    revocations.add([logged(disconnected("alice", None, "op"), 3)], 3)
     assert not revocations.include(SESSION)
     revocations.add([logged(control.revoked("alice", "one", NOW, "signed-out"), 7)], 9)
     assert revocations.include(SESSION)
