@@ -232,6 +232,36 @@ async def dead_letters_are_kept_whole_and_in_order(make: BrokerMaker) -> None:
             assert list(await broker.dead_letters(10)) == letters, "also after a restart"
 
 
+async def dead_letters_are_requeued_and_dropped_one_by_one(make: BrokerMaker) -> None:
+    letters = [
+        DeadLetter(f"letter {number}".encode(), "invalid-event", "why", {"n": str(number)}) for number in "12345"
+    ]
+    async with make() as storage:
+        async with storage.client() as broker:
+            for letter in letters:
+                await broker.park(letter)
+            first, second, third, fourth, fifth = [letter.id for letter in await broker.dead_letters(10)]
+            assert len({first, second, third, fourth, fifth}) == 5, "each has an id of its own"
+            assert list(await broker.drop_dead([second, "unknown"])) == [second], "what was found is told"
+            assert list(await broker.dead_letters(10)) == [letters[0], *letters[2:]], "the others stay, in order"
+            found = await broker.requeue_dead([first, fourth], {fourth: b"edited", third: b"not asked for"})
+            assert sorted(found) == sorted([first, fourth])
+            assert list(await broker.dead_letters(10)) == [letters[2], letters[4]]
+            async with broker.intake(10) as intake:
+                arrivals = await _collect(intake, 2)
+                assert [arrival.body for arrival in arrivals] == [b"letter 1", b"edited"], (
+                    "published, edited or as it was"
+                )
+                await intake.ack(arrivals[-1])
+            assert list(await broker.requeue_dead([first])) == [], "twice is once"
+        async with storage.client() as broker:
+            left = await broker.dead_letters(10)
+            assert list(left) == [letters[2], letters[4]], "also after a restart"
+            assert [letter.id for letter in left] == [third, fifth], "under the same ids"
+            assert sorted(await broker.drop_dead([third, fifth])) == sorted([third, fifth])
+            assert list(await broker.dead_letters(10)) == []
+
+
 async def a_feed_receives_what_it_is_bound_to(make: BrokerMaker) -> None:
     async with _receiving(make, ["user:alice", "topic:a"]) as (broker, alice):
         sent = [
@@ -393,6 +423,7 @@ BROKER_CHECKS: tuple[BrokerCheck, ...] = (
     a_second_intake_stands_by_and_takes_over,
     no_more_than_the_prefetch_is_unacknowledged,
     dead_letters_are_kept_whole_and_in_order,
+    dead_letters_are_requeued_and_dropped_one_by_one,
     a_feed_receives_what_it_is_bound_to,
     a_delivered_entry_comes_back_equal,
     a_feed_keeps_the_order_of_delivery,

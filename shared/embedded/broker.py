@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -24,7 +24,8 @@ SCHEMA = (
     queue.SCHEMA
     + """
 CREATE TABLE IF NOT EXISTS dead (
-    number INTEGER PRIMARY KEY,
+    -- Never used again: whoever looks at an old page must not settle another letter.
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
     body BLOB NOT NULL,
     reason TEXT NOT NULL,
     detail TEXT NOT NULL,
@@ -32,6 +33,9 @@ CREATE TABLE IF NOT EXISTS dead (
 );
 """
 )
+
+# Of a dead letter's id: SQLite's integers have no more.
+MAX_DIGITS = 18
 
 _log = logging.getLogger(__name__)
 
@@ -71,12 +75,30 @@ class SqliteBroker:
 
     async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
         def transaction(db: sqlite3.Connection) -> list[DeadLetter]:
-            query = "SELECT body, reason, detail, attributes FROM dead ORDER BY number LIMIT ?"
+            query = "SELECT body, reason, detail, attributes, number FROM dead ORDER BY number LIMIT ?"
             rows = db.execute(query, (limit,))
-            return [DeadLetter(body, reason, detail, json.loads(extra)) for body, reason, detail, extra in rows]
+            return [DeadLetter(body, why, told, json.loads(extra), str(at)) for body, why, told, extra, at in rows]
 
         self._queue.check_open()
         return await self._database.read(transaction)
+
+    async def requeue_dead(self, ids: Collection[str], bodies: Mapping[str, bytes] | None = None) -> Collection[str]:
+        def transaction(db: sqlite3.Connection) -> list[tuple[int, bytes]]:
+            query = "SELECT number, body FROM dead WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number"
+            return db.execute(query, (_numbers(ids),)).fetchall()
+
+        self._queue.check_open()
+        found = {str(number): body for number, body in await self._database.read(transaction)}
+        await self._queue.put(*(found | {id_: body for id_, body in (bodies or {}).items() if id_ in found}).values())
+        return await self.drop_dead(found.keys())
+
+    async def drop_dead(self, ids: Collection[str]) -> Collection[str]:
+        def transaction(db: sqlite3.Connection) -> list[str]:
+            query = "DELETE FROM dead WHERE number IN (SELECT value FROM json_each(?)) RETURNING number"
+            return [str(number) for (number,) in db.execute(query, (_numbers(ids),)).fetchall()]
+
+        self._queue.check_open()
+        return await self._database.write(transaction)
 
     async def deliver(self, entries: Sequence[Entry], watched: Collection[int] = ()) -> Collection[int]:
         self._queue.check_open()
@@ -135,6 +157,11 @@ async def open_broker(path: Path | None) -> AsyncIterator[SqliteBroker]:
     """Opens the broker kept in the file `path`; None keeps it in memory. Raises `BrokerUnavailable`."""
     async with open_database(path, SCHEMA, BrokerUnavailable) as database, broker_over(database) as broker:
         yield broker
+
+
+def _numbers(ids: Collection[str]) -> str:
+    """Those that could be numbers of SQLite's, as JSON."""
+    return json.dumps([int(id_) for id_ in ids if id_.isascii() and id_.isdigit() and len(id_) <= MAX_DIGITS])
 
 
 def _watch(commits: asyncio.Task[None], broker: SqliteBroker) -> None:

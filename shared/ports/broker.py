@@ -34,6 +34,8 @@ class DeadLetter:
     detail: str
     """The sentence that tells what was wrong, where, and what to do."""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    id: str = field(default="", compare=False)
+    """What the broker calls it, once it was parked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,21 @@ class Broker(Protocol):
 
     async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
         """The oldest dead letters, left where they are."""
+        ...
+
+    async def requeue_dead(self, ids: Collection[str], bodies: Mapping[str, bytes] | None = None) -> Collection[str]:
+        """Publishes dead letters for the persister anew, and then takes them off; returns the ids that it found.
+
+        It finds those that `dead_letters` shows. A crash in between leaves letters that were published
+        already, and none is lost; what keeps an event from being appended twice is its source and id.
+
+        Args:
+            bodies: by id, what is published in place of the letter's own body.
+        """
+        ...
+
+    async def drop_dead(self, ids: Collection[str]) -> Collection[str]:
+        """Takes dead letters off for good; returns the ids that it found, as `requeue_dead` does."""
         ...
 
     async def deliver(self, entries: Sequence[Entry], watched: Collection[int] = ()) -> Collection[int]:

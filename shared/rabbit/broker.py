@@ -8,7 +8,7 @@ opens others for the replies (see rpc.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import chain
 
@@ -23,6 +23,7 @@ from shared.rabbit.intake import RabbitIntake, open_intake
 from shared.rabbit.letters import DeadLetterReader
 from shared.rabbit.link import Channel, Link
 from shared.rabbit.messages import (
+    CLOUDEVENT,
     dead_letter_message,
     entry_messages,
     entry_of,
@@ -91,6 +92,16 @@ class RabbitBroker:
 
     async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
         return await self._looking.oldest(limit)
+
+    async def requeue_dead(self, ids: Collection[str], bodies: Mapping[str, bytes] | None = None) -> Collection[str]:
+        async def publish(letters: Sequence[DeadLetter]) -> None:
+            chosen = ((bodies or {}).get(letter.id, letter.body) for letter in letters)
+            await self._events.publish(*(raw_message(body, CLOUDEVENT) for body in chosen))
+
+        return await self._looking.settle(frozenset(ids), publish)
+
+    async def drop_dead(self, ids: Collection[str]) -> Collection[str]:
+        return await self._looking.settle(frozenset(ids))
 
     async def deliver(self, entries: Sequence[Entry], watched: Collection[int] = ()) -> Collection[int]:
         messages = (entry_messages(entry, watched=entry.position in watched) for entry in entries)

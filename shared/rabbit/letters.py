@@ -1,9 +1,14 @@
-"""Dead letters: stored by confirmed publish, looked at without being taken."""
+"""Dead letters: stored by confirmed publish, looked at without being taken, and taken one by one.
+
+A quorum queue has no random access. So whoever wants some of them holds all of the oldest unacknowledged
+for a moment, settles those, and gives the rest back in one piece, which keeps their order. Whatever
+breaks in between, the broker gives back what was not acknowledged.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from aiormq.abc import DeliveredMessage
 
@@ -17,6 +22,15 @@ from shared.rabbit.translation import translated
 MAX_LETTERS = 500
 # How long nothing comes before the queue is believed to be empty.
 QUIET_S = 0.1
+# Backend timeouts that settling may take: 500 large bodies are published, and confirmed by a disk.
+SETTLE_TIMEOUTS = 5
+
+Act = Callable[[Sequence[DeadLetter]], Awaitable[None]]
+"""What becomes of letters before they are taken off."""
+
+
+async def _nothing(letters: Sequence[DeadLetter]) -> None:
+    """For letters that are dropped."""
 
 
 class DeadLetterReader:
@@ -36,11 +50,21 @@ class DeadLetterReader:
             async with asyncio.timeout(2 * self._timeout_s), self._turn:
                 channel = await self._open_channel()
                 async with channel.answering(self._timeout_s):
-                    return (await self._look(channel))[:limit]
+                    return (await self._look(channel, frozenset(), _nothing))[:limit]
 
-    async def _look(self, channel: Channel) -> Sequence[DeadLetter]:
+    async def settle(self, ids: Collection[str], act: Act = _nothing) -> Collection[str]:
+        """Takes those of the oldest `MAX_LETTERS` that have these ids off once `act` has returned; their ids."""
+        with translated():
+            async with asyncio.timeout(2 * SETTLE_TIMEOUTS * self._timeout_s), self._turn:
+                channel = await self._open_channel()
+                async with channel.answering(SETTLE_TIMEOUTS * self._timeout_s):
+                    seen = await self._look(channel, ids, act)
+                    return [letter.id for letter in seen if letter.id in ids]
+
+    async def _look(self, channel: Channel, ids: Collection[str], act: Act) -> Sequence[DeadLetter]:
         underlay = channel.underlay
         seen: list[DeliveredMessage] = []
+        settled: set[int | None] = set()
 
         async def look(message: DeliveredMessage) -> None:
             seen.append(message)
@@ -49,11 +73,17 @@ class DeadLetterReader:
         consuming = await underlay.basic_consume(self._queue, look)
         try:
             await self._gather(channel, seen)
+            letters = [(message.delivery_tag, dead_letter_of(message)) for message in seen]
+            if chosen := [(tag, letter) for tag, letter in letters if letter.id in ids]:
+                await act([letter for _, letter in chosen])
+                for tag, _ in chosen:
+                    await underlay.basic_ack(tag or 0)
+                    settled.add(tag)
         finally:
             await underlay.basic_cancel(consuming.consumer_tag or "")
-            if seen:
-                await underlay.basic_nack(seen[-1].delivery_tag or 0, multiple=True, requeue=True)
-        return [dead_letter_of(message) for message in seen]
+            if kept := [message.delivery_tag for message in seen if message.delivery_tag not in settled]:
+                await underlay.basic_nack(kept[-1] or 0, multiple=True, requeue=True)
+        return [letter for _, letter in letters]
 
     async def _gather(self, channel: Channel, seen: Sequence[DeliveredMessage]) -> None:
         """Returns when nothing more comes. The count alone is no guide: it lags behind what was returned."""

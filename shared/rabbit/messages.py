@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -175,9 +176,19 @@ def dead_letter_of(message: DeliveredMessage) -> DeadLetter:
     headers: Mapping[str, Any] = message.header.properties.headers or {}
     if "reason" not in headers:
         reason = str(headers.get("x-first-death-reason", "unknown")).replace("_", "-")
-        return DeadLetter(message.body, reason, "the broker moved it here, not the persister")
+        return DeadLetter(message.body, reason, "the broker moved it here, not the persister", id=_letter_id(message))
     attributes = {str(name): str(value) for name, value in dict(headers.get("attributes") or {}).items()}
-    return DeadLetter(message.body, str(headers["reason"]), str(headers.get("detail", "")), attributes)
+    return DeadLetter(
+        message.body, str(headers["reason"]), str(headers.get("detail", "")), attributes, _letter_id(message)
+    )
+
+
+def _letter_id(message: DeliveredMessage) -> str:
+    """As it was parked; what the broker moved here, or somebody else put here, is known by what it holds, too."""
+    properties = message.header.properties
+    if properties.message_id and "reason" in (properties.headers or {}):
+        return properties.message_id
+    return sha256(f"{properties.message_id} ".encode() + message.body).hexdigest()[:32]
 
 
 def request_message(queue: str, body: bytes, id_: str, reply_to: str, expires_ms: int) -> Message:
