@@ -6,6 +6,7 @@ import click
 
 from services.commands import (
     certify,
+    dead,
     doctor,
     keys,
     log,
@@ -54,6 +55,7 @@ for command in (
     rules.rules,
     webhooks.webhooks,
     trace.trace,
+    dead.dead,
     doctor.doctor,
     certify.certify,
 ):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,6 +16,9 @@ from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.ports.event_log import EventLog
 from shared.ports.read_models import ReadModels
+
+if TYPE_CHECKING:
+    from shared.wiring import Backends
 
 Result = TypeVar("Result")
 
@@ -56,6 +59,30 @@ def with_models(data: Path | None, use: Callable[[EventLog, ReadModels], Awaitab
         settings = Settings.load(**overrides(data))
         async with open_log(settings) as event_log, open_read_models(settings) as models:
             return await use(event_log, models)
+
+    return asyncio.run(look())
+
+
+def with_backends(data: Path | None, use: Callable[[Backends], Awaitable[Result]]) -> Result:
+    """Opens all backends that --data or the settings name, for what needs the broker.
+
+    Raises `InvalidInput` where another process has the folder: an embedded broker is one process's.
+    """
+    from shared.wiring import open_backends
+
+    async def look() -> Result:
+        settings = Settings.load(**overrides(data))
+        folder = settings.data_dir if settings.backends == "embedded" else None
+        if folder is not None and not (folder / "broker.db").exists():
+            raise InvalidInput("--data", f"there is no broker in {folder}", "name the folder of carillon dev")
+        try:
+            async with open_backends(settings) as backends:
+                return await use(backends)
+        except InvalidInput as taken:
+            if taken.reason != "folder-in-use":
+                raise
+            fix = "do it in its console, at /console, or stop that process"
+            raise InvalidInput(taken.field, taken.problem, fix, reason=taken.reason) from None
 
     return asyncio.run(look())
 

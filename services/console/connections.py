@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, Response, render_template, request
 
-from services.console.gate import HOME, acting_form, operator, tell_act, to
+from services.console.acts import tell_act
+from services.console.gate import HOME, acting_form, operator, to
 from shared.model.control import control_tag, disconnected
 from shared.model.errors import InvalidInput
 
@@ -22,13 +23,14 @@ MAX_USER_CHARS = 200
 
 def add_to(routes: Blueprint, console: Console) -> None:
     """The list, its live part, and disconnecting."""
-    store, broker = console.backends.sessions, console.backends.broker
+    store, broker, log = console.backends.sessions, console.backends.broker, console.backends.event_log
 
     async def seen(user: str, after: str) -> dict[str, object]:
         found = await store.connections(sub=user or None, after=after, limit=LISTED)
         return {
             "connections": found,
             "counts": await store.counts(),
+            "last": (await log.head()).last,
             "next": urlencode({"user": user, "after": found[-1].id}) if len(found) == LISTED else None,
         }
 
@@ -40,10 +42,11 @@ def add_to(routes: Blueprint, console: Console) -> None:
 
     @routes.get("/live/connections")
     async def connections_live() -> Response:
-        user, after = _asked()
+        # A stream outlives the request, and what is known of it.
+        (user, after), who = _asked(), operator()
 
         async def draw() -> str:
-            return await render_template("connections_live.html", **await seen(user, after))
+            return await render_template("connections_live.html", operator=who, **await seen(user, after))
 
         return console.islands.island(draw, LOOKED_EVERY_S)
 

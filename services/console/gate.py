@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
-import secrets
-from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import parse_qs, quote
 
 from quart import Blueprint, Response, g, redirect, render_template, request
+from werkzeug.datastructures import MultiDict
 
 from services.console.operators import SESSION_TTL_S, Operator, OperatorCookie, Operators
-from shared.model.event import Event
-from shared.ports.broker import Broker
 from shared.web.app import limited_body
 from shared.web.keys import is_loopback
 from shared.web.problem import Refusal
 
 HOME = "/console"
 LOGIN = "/console/login"
-SOURCE = "/carillon/console"
-ACTED = "carillon.operator.acted"
 
 # A dead letter that is edited is a form's largest field, and url-encoding triples what is not text.
 MAX_FORM_BYTES = 1024 * 1024
-MAX_FIELDS = 50
+# A box for each dead letter of a page, and some more.
+MAX_FIELDS = 200
 # Guessing a key costs the guesser as much.
 WRONG_KEY_WAIT_S = 0.3
 
@@ -111,17 +106,16 @@ def operator() -> Operator:
     return known
 
 
-async def form() -> Mapping[str, str]:
-    """The fields of the current request's form, the last of each name."""
+async def form() -> MultiDict[str, str]:
+    """The fields of the current request's form."""
     text = (await limited_body(MAX_FORM_BYTES)).decode(errors="replace")
     try:
-        fields = parse_qs(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        return MultiDict(parse_qs(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
     except ValueError:
         raise Refusal(HTTPStatus.BAD_REQUEST, "the form has too many fields", field="body") from None
-    return {name: values[-1] for name, values in fields.items()}
 
 
-async def confirmed_form() -> Mapping[str, str]:
+async def confirmed_form() -> MultiDict[str, str]:
     """The fields of a form that this operator was shown. Raises `Refusal` where another page made it."""
     fields = await form()
     if not hmac.compare_digest(fields.get("token", "").encode(), operator().token.encode()):
@@ -130,20 +124,13 @@ async def confirmed_form() -> Mapping[str, str]:
     return fields
 
 
-async def acting_form() -> Mapping[str, str]:
+async def acting_form() -> MultiDict[str, str]:
     """The same for what changes something. Raises `Refusal` for who may only look."""
     fields = await confirmed_form()
     if not operator().may_act:
         fix = "ask for a key of CARILLON_OPERATOR_KEYS"
         raise Refusal(HTTPStatus.FORBIDDEN, f"{operator().name} may look, and not act", fix=fix)
     return fields
-
-
-async def tell_act(broker: Broker, by: str, action: str, about: Mapping[str, object]) -> None:
-    """Says in the log who does what, before it is done: what cannot be told is not done."""
-    attributes = {"specversion": "1.0", "id": secrets.token_hex(12), "source": SOURCE, "type": ACTED}
-    data = {"by": by, "action": action, "about": json.loads(json.dumps(about))}
-    await broker.publish(Event.from_attributes(attributes | {"data": data}))
 
 
 def _refuse_other_sites() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, g, render_template, request
 
-from services.console import connections, events, overview
+from services.console import connections, dead, events, overview
 from services.console.gate import HOME, Gate
 from services.console.live import Islands
 from services.console.operators import Operators
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from shared.web.health import Probe
     from shared.wiring import Backends
 
-PAGES = (("Overview", HOME), ("Events", f"{HOME}/events"), ("Connections", f"{HOME}/connections"))
+PAGES = (
+    ("Overview", HOME),
+    ("Events", f"{HOME}/events"),
+    ("Connections", f"{HOME}/connections"),
+    ("Dead letters", f"{HOME}/dead"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Console:
     islands: Islands
     probes: Mapping[str, Probe]
     timeout_s: float
+    max_event_bytes: int
 
 
 def blueprint(console: Console, gate: Gate) -> Blueprint:
@@ -51,6 +57,7 @@ def blueprint(console: Console, gate: Gate) -> Blueprint:
     overview.add_to(routes, console)
     events.add_to(routes, console)
     connections.add_to(routes, console)
+    dead.add_to(routes, console)
     return routes
 
 

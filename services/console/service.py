@@ -51,7 +51,9 @@ async def open_console(
     secret = settings.session_secret.get_secret_value() if settings.session_secret else None
     cookie = OperatorCookie(secret, operators, secure=settings.cookie_secure)
     sampler = Sampler(backends, settings.console_metrics_urls, settings.backend_timeout_s)
-    console = Console(backends, sampler, operators, Islands(stopping), probes, settings.backend_timeout_s)
+    console = Console(
+        backends, sampler, operators, Islands(stopping), probes, settings.backend_timeout_s, settings.max_event_bytes
+    )
     sampling = asyncio.create_task(sampler.run(), name="console-sampler")
     try:
         yield pages(console, Gate(operators, cookie, demo_key))

@@ -257,6 +257,11 @@ class Connection:
         return "ended" if self._said_all else "gone"
 
     @property
+    def position(self) -> int | None:
+        """Up to where the client was handed all that concerns it; None before the stream has begun."""
+        return None if self._handover is None else self._handover.progress
+
+    @property
     def state(self) -> str:
         """`live`, `catching-up` or `closing`."""
         if self._closing is not None:

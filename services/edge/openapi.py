@@ -192,6 +192,10 @@ def _schemas() -> Json:
             {
                 **dict.fromkeys(("id", "edge", "sub", "sid", "address"), TEXT),
                 "opened_at": TEXT | {"format": "date-time"},
+                "position": {
+                    "type": ["integer", "null"],
+                    "description": "Up to here its client was handed all that concerns it; null where that is unknown",
+                },
             }
         ),
         "Connections": object_of(

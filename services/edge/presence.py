@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import os
 import secrets
 import socket
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from services.edge import control
 from shared.model.errors import Unavailable
 from shared.model.event import Event
-from shared.ports.sessions import ConnectionRecord
+from shared.ports.sessions import ConnectionRecord, Places
 from shared.telemetry.incidents import Incident
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ FLUSH_EVERY_S = 1.0
 # A killed edge's connections are listed for as long; several flushes may fail before it runs out.
 LEASE_S = 15.0
 ORPHANS_PER_FLUSH = 500
+# How far each stream is goes with the lease, in one piece however many there are. Those farthest behind are told
+# one by one, some 30 bytes each; of the others no more than what all of them have.
+PLACES_EVERY_S = 5.0
+MAX_TOLD_BEHIND = 1000
 # Presence events waiting for a broker that is away; beyond them the oldest are not told.
 MAX_WAITING_EVENTS = 10_000
 # A process that ends has its grace period for better things.
@@ -40,16 +46,19 @@ class Presence:
     def __init__(self, store: SessionStore, broker: Broker, *, tell: bool) -> None:
         self.edge = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._store, self._broker, self._tell = store, broker, tell
-        self._here: dict[str, ConnectionRecord] = {}
+        self._here: dict[str, Connection] = {}
         self._opened: dict[str, ConnectionRecord] = {}
         self._term = ""
         self._closed: set[str] = set()
         self._events: list[Event] = []
+        self._places_due_at = 0.0
 
     def opened(self, connection: Connection) -> None:
         """Notes a new connection."""
         record = self._record(connection)
-        self._opened[record.id] = self._here[record.id] = record
+        # What was told of the others does not hold for this one, which may have a long way to go.
+        self._places_due_at = 0.0
+        self._opened[record.id], self._here[record.id] = record, connection
         self._note(control.OPENED, record, None)
 
     def closed(self, connection: Connection) -> None:
@@ -80,10 +89,10 @@ class Presence:
 
     async def flush(self) -> None:
         """One round. Raises `Unavailable`."""
-        term = await self._store.renew(self.edge, LEASE_S)
+        term = await self._store.renew(self.edge, LEASE_S, self._places())
         if term != self._term:
             # We slept through our lease, and were taken for dead: whoever is here is here all the same.
-            self._term, self._opened = term, dict(self._here)
+            self._term, self._opened = term, {id_: self._record(each) for id_, each in self._here.items()}
         opened, closed = dict(self._opened), set(self._closed)
         if opened:
             await self._store.opened(opened.values())
@@ -95,6 +104,14 @@ class Presence:
         for orphan in await self._store.take_orphans(ORPHANS_PER_FLUSH):
             self._note(control.CLOSED, orphan, LOST)
         await self._publish()
+
+    def _places(self) -> Places | None:
+        """How far the streams are, where it is time to tell that again."""
+        now = asyncio.get_running_loop().time()
+        if now < self._places_due_at:
+            return None
+        self._places_due_at = now + PLACES_EVERY_S
+        return places_of((each.id, each.position) for each in self._here.values())
 
     async def _publish(self) -> None:
         while self._events:
@@ -115,3 +132,14 @@ class Presence:
             opened_at=connection.opened_at.replace(microsecond=connection.opened_at.microsecond // 1000 * 1000),
             address=connection.address,
         )
+
+
+def places_of(told: Iterable[tuple[str, int | None]]) -> Places | None:
+    """Positions by connection, in little space; None where no stream has begun. Pure."""
+    known = [(position, id_) for id_, position in told if position is not None]
+    if not known:
+        return None
+    farthest = max(known)[0]
+    lowest = heapq.nsmallest(MAX_TOLD_BEHIND + 1, (each for each in known if each[0] < farthest))
+    position = lowest[-1][0] if len(lowest) > MAX_TOLD_BEHIND else farthest
+    return Places(position, {id_: behind for behind, id_ in lowest[:MAX_TOLD_BEHIND]})

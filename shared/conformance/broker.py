@@ -262,6 +262,28 @@ async def dead_letters_are_requeued_and_dropped_one_by_one(make: BrokerMaker) ->
             assert list(await broker.dead_letters(10)) == []
 
 
+async def operators_who_meet_settle_each_dead_letter_once(make: BrokerMaker) -> None:
+    letters = [DeadLetter(str(number).encode(), "invalid-event", "why") for number in range(20)]
+    async with make() as storage, storage.client() as one, storage.client() as two:
+        for letter in letters:
+            await one.park(letter)
+        ids = [letter.id for letter in await two.dead_letters(100)]
+        some, others = ids[::2], ids[1::2]
+        dropped, requeued, seen, both = await within_deadline(
+            asyncio.gather(
+                one.drop_dead(some), two.requeue_dead(others), one.dead_letters(100), two.drop_dead(ids[:1])
+            ),
+            "everybody has their turn",
+        )
+        assert sorted([*dropped, *both]) == sorted(some), "each is dropped once"
+        assert sorted(requeued) == sorted(others)
+        assert {letter.id for letter in seen} in (set(ids), set(others), set(some), set()), "a look sees all there is"
+        assert list(await two.dead_letters(100)) == []
+        async with two.intake(100) as intake:
+            arrivals = await _collect(intake, len(others))
+            assert [arrival.body for arrival in arrivals] == [letter.body for letter in letters[1::2]]
+
+
 async def a_feed_receives_what_it_is_bound_to(make: BrokerMaker) -> None:
     async with _receiving(make, ["user:alice", "topic:a"]) as (broker, alice):
         sent = [
@@ -424,6 +446,7 @@ BROKER_CHECKS: tuple[BrokerCheck, ...] = (
     no_more_than_the_prefetch_is_unacknowledged,
     dead_letters_are_kept_whole_and_in_order,
     dead_letters_are_requeued_and_dropped_one_by_one,
+    operators_who_meet_settle_each_dead_letter_once,
     a_feed_receives_what_it_is_bound_to,
     a_delivered_entry_comes_back_equal,
     a_feed_keeps_the_order_of_delivery,

@@ -12,7 +12,7 @@ from shared.conformance import SessionStoreMaker
 from shared.conformance.samples import NOON
 from shared.conformance.waiting import eventually_some, steadily, within_deadline
 from shared.model.errors import CarillonError
-from shared.ports.sessions import ConnectionRecord, SessionStore
+from shared.ports.sessions import ConnectionRecord, Places, SessionStore
 
 SessionStoreCheck = Callable[[SessionStoreMaker], Awaitable[None]]
 
@@ -93,6 +93,23 @@ async def records_come_back_equal(make: SessionStoreMaker) -> None:
         assert found == sent, f"a record says the same to everyone: {found} is not {sent}"
         assert all(record.opened_at.utcoffset() == NOON.utcoffset() for record in found), "times are UTC"
         assert list(await two.connections(sub="Zoë|日本語 🎉")) == [sent[1]]
+
+
+async def how_far_streams_are_is_told_with_the_lease(make: SessionStoreMaker) -> None:
+    async with _two(make) as (one, two):
+        await _alive(one, ["edge-1", "edge-2"])
+        await one.opened([_record("c.1"), _record("$c"), _record("c-3", edge="edge-2")])
+
+        async def positions() -> dict[str, int | None]:
+            return {record.id: record.position for record in await two.connections()}
+
+        assert await positions() == {"c.1": None, "$c": None, "c-3": None}, "nothing was told yet"
+        await one.renew("edge-1", LONG_S, Places(2**53, {"$c": 0, "gone": 7}))
+        assert await positions() == {"c.1": 2**53, "$c": 0, "c-3": None}
+        await one.renew("edge-1", LONG_S)
+        assert await positions() == {"c.1": 2**53, "$c": 0, "c-3": None}, "telling nothing takes nothing back"
+        await one.renew("edge-1", LONG_S, Places(2**53 + 1))
+        assert await positions() == {"c.1": 2**53 + 1, "$c": 2**53 + 1, "c-3": None}, "the last word counts"
 
 
 async def the_list_outlives_its_clients(make: SessionStoreMaker) -> None:
@@ -282,6 +299,7 @@ SESSION_STORE_CHECKS: tuple[SessionStoreCheck, ...] = (
     an_expired_ticket_is_not_given,
     contents_of_tickets_come_back_equal,
     records_come_back_equal,
+    how_far_streams_are_is_told_with_the_lease,
     the_list_outlives_its_clients,
     connections_are_listed_of_one_user_or_all,
     connections_are_paged_in_the_order_of_their_ids,

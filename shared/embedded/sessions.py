@@ -10,15 +10,16 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from json import dumps
+from json import dumps, loads
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from shared.embedded.database import Database, open_database
 from shared.model.errors import LogUnavailable
-from shared.ports.sessions import ConnectionRecord
+from shared.ports.sessions import ConnectionRecord, Places
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS tickets (
@@ -31,6 +32,11 @@ CREATE TABLE IF NOT EXISTS edges (
     name TEXT PRIMARY KEY,
     term TEXT NOT NULL,
     lease_until REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS places (
+    edge TEXT PRIMARY KEY,
+    position INTEGER NOT NULL,
+    behind TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS connections (
     id TEXT PRIMARY KEY,
@@ -79,7 +85,9 @@ class SqliteSessionStore:
 
         return await self._database.write(transaction)
 
-    async def renew(self, edge: str, lease_s: float) -> str:
+    async def renew(self, edge: str, lease_s: float, places: Places | None = None) -> str:
+        told = None if places is None else (edge, places.position, dumps(dict(places.behind)))
+
         def transaction(db: sqlite3.Connection) -> str:
             # Late, it goes on with its term as long as nobody found the lease expired.
             (term,) = db.execute(
@@ -87,6 +95,8 @@ class SqliteSessionStore:
                 " ON CONFLICT (name) DO UPDATE SET lease_until = excluded.lease_until RETURNING term",
                 (edge, uuid4().hex, time.time() + lease_s),
             ).fetchone()
+            if told is not None:
+                db.execute("INSERT OR REPLACE INTO places VALUES (?, ?, ?)", told)
             return str(term)
 
         return await self._database.write(transaction)
@@ -111,7 +121,8 @@ class SqliteSessionStore:
         def transaction(db: sqlite3.Connection) -> list[ConnectionRecord]:
             user, who = ("", ()) if sub is None else ("sub = ? AND ", (sub,))
             query = f"SELECT {_COLUMNS} FROM connections WHERE {user}id > ? AND {_LIVING} ORDER BY id LIMIT ?"
-            return [_record(row) for row in db.execute(query, (*who, after, time.time(), max(limit, 0)))]
+            found = [_record(row) for row in db.execute(query, (*who, after, time.time(), max(limit, 0)))]
+            return _placed(db, found)
 
         return await self._database.read(transaction)
 
@@ -125,6 +136,7 @@ class SqliteSessionStore:
     async def take_orphans(self, limit: int) -> Sequence[ConnectionRecord]:
         def transaction(db: sqlite3.Connection) -> list[ConnectionRecord]:
             db.execute("DELETE FROM edges WHERE lease_until <= ?", (time.time(),))
+            db.execute("DELETE FROM places WHERE edge NOT IN (SELECT name FROM edges)")
             query = f"SELECT {_COLUMNS} FROM connections WHERE term NOT IN (SELECT term FROM edges) LIMIT ?"
             orphans = [_record(row) for row in db.execute(query, (max(limit, 0),))]
             db.executemany("DELETE FROM connections WHERE id = ?", [(orphan.id,) for orphan in orphans])
@@ -138,6 +150,17 @@ async def open_session_store(path: Path | None) -> AsyncIterator[SqliteSessionSt
     """Opens the store kept in the file `path`; None keeps it in memory. Raises `LogUnavailable`."""
     async with open_database(path, SCHEMA, LogUnavailable) as database:
         yield SqliteSessionStore(database)
+
+
+def _placed(db: sqlite3.Connection, records: Sequence[ConnectionRecord]) -> list[ConnectionRecord]:
+    """The same with what their edges told of their positions."""
+    query = "SELECT edge, position, behind FROM places WHERE edge IN (SELECT value FROM json_each(?))"
+    edges = (dumps(list({record.edge for record in records})),)
+    places = {edge: Places(position, loads(behind)) for edge, position, behind in db.execute(query, edges)}
+    return [
+        replace(record, position=places[record.edge].of(record.id)) if record.edge in places else record
+        for record in records
+    ]
 
 
 def _row(record: ConnectionRecord) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from shared.mongo.client import DatabaseClient, from_now
 from shared.mongo.documents import Document
 from shared.mongo.schema import CONNECTIONS, EDGES, TERM_INDEX, TICKETS, USER_INDEX, ensure_session_schema
 from shared.mongo.turns import Turns
-from shared.ports.sessions import ConnectionRecord
+from shared.ports.sessions import ConnectionRecord, Places
 
 # Of Motor's threads, which the log's readers need, too.
 TAKEN_AT_ONCE = 5
@@ -69,9 +70,13 @@ class MongoSessionStore:
             taken = await self._tickets.find_one_and_delete(fresh)
         return str(taken["content"]) if taken else None
 
-    async def renew(self, edge: str, lease_s: float) -> str:
+    async def renew(self, edge: str, lease_s: float, places: Places | None = None) -> str:
         # Late, it goes on with its term as long as nobody found the lease expired.
         renewed = {"lease_until": from_now(lease_s), "term": {"$ifNull": ["$term", uuid4().hex]}}
+        if places is not None:
+            # Pairs: an id may hold what a field's name may not.
+            behind = [list(pair) for pair in places.behind.items()]
+            renewed["places"] = {"$literal": {"position": places.position, "behind": behind}}
         async with self._client.bounded():
             after = await self._edges.find_one_and_update(
                 {"_id": edge}, [{"$set": renewed}], upsert=True, return_document=ReturnDocument.AFTER
@@ -108,7 +113,7 @@ class MongoSessionStore:
                 limit=limit,
                 hint="_id_" if sub is None else USER_INDEX,
             )
-            return [_record(document) for document in await found.to_list(limit)]
+            return await self._placed([_record(document) for document in await found.to_list(limit)])
 
     async def counts(self) -> Mapping[str, int]:
         async with self._client.bounded():
@@ -153,6 +158,16 @@ class MongoSessionStore:
             if failures or clock() > until:
                 break
         return taken
+
+    async def _placed(self, records: Sequence[ConnectionRecord]) -> list[ConnectionRecord]:
+        """The same with what their edges told of their positions."""
+        wanted = {"_id": {"$in": list({record.edge for record in records})}, "places": {"$exists": True}}
+        told = await self._edges.find(wanted, {"places": 1}).to_list(None) if records else []
+        places = {one["_id"]: Places(one["places"]["position"], dict(one["places"]["behind"])) for one in told}
+        return [
+            replace(record, position=places[record.edge].of(record.id)) if record.edge in places else record
+            for record in records
+        ]
 
     async def _terms(self, wanted: Document) -> dict[str, str]:
         """The terms of these edges, by edge."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -21,6 +21,25 @@ class ConnectionRecord:
     """UTC, millisecond resolution."""
     address: str
     """The client's, as the edge saw it."""
+    position: int | None = field(default=None, compare=False)
+    """Up to here the client was handed all that concerns it, as its edge told last; None where it told nothing.
+
+    Told by `renew`: `opened` does not store it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """How far the streams of one edge have come."""
+
+    position: int
+    """Every stream has come at least so far, but for those that are behind."""
+    behind: Mapping[str, int] = field(default_factory=dict)
+    """Positions of the others, by connection."""
+
+    def of(self, connection: str) -> int:
+        """How far this one has come."""
+        return self.behind.get(connection, self.position)
 
 
 class SessionStore(Protocol):
@@ -42,8 +61,10 @@ class SessionStore(Protocol):
         """What the ticket stands for, and forgets it; None for an unknown, used or expired one."""
         ...
 
-    async def renew(self, edge: str, lease_s: float) -> str:
+    async def renew(self, edge: str, lease_s: float, places: Places | None = None) -> str:
         """Keeps the edge's connections listed for `lease_s` from now, by the storage's clock.
+
+        `places` is what the list says of their positions from then on; None leaves it as it was.
 
         Returns the name of its term. Another one than before says that the lease had run out, and
         somebody took what was listed for orphans: list it again.

@@ -66,7 +66,7 @@ class RabbitBroker:
             self._publishing, topology.deliveries, timeout_s=timeout_s, in_flight=in_flight
         )
         self._feeds = Feeds(self._consuming, topology, timeout_s)
-        self._looking = DeadLetterReader(self._consuming, topology.dead, timeout_s)
+        self._looking = DeadLetterReader(self._consuming, topology, timeout_s)
         self._replying = [Link(url, f"replying {how}", topology, timeout_s) for how in ("together", "alone")]
         self._replies = Replies(*self._replying)
         self._calls = RpcClient(self._publishing, topology, timeout_s)

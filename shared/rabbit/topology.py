@@ -42,6 +42,11 @@ class Topology:
         return f"{self.namespace}.dead"
 
     @property
+    def dead_turn(self) -> str:
+        """Who has declared it, an exclusive queue, has the dead letters in hand."""
+        return f"{self.namespace}.dead.turn"
+
+    @property
     def rpc(self) -> str:
         """The queue of requests, and an exchange before it that one may grant alone."""
         return f"{self.namespace}.rpc"

@@ -38,7 +38,7 @@ async def shown_ids(page: Page) -> list[str]:
     return [str(await item.get_attribute("data-id")) for item in await page.locator("#events li[data-id]").all()]
 
 
-async def publish(url: str, number: int, audience: str = "user:alice") -> str:
+async def publish(url: str, number: int, audience: str = "user:alice", **attributes: object) -> str:
     """Publishes as a producer would; returns the event's id."""
     event = {
         "specversion": "1.0",
@@ -47,7 +47,7 @@ async def publish(url: str, number: int, audience: str = "user:alice") -> str:
         "type": "counter.raised",
         "audience": audience,
         "data": {"number": number},
-    }
+    } | attributes
     async with httpx.AsyncClient() as client:
         headers = {"Authorization": "Bearer dev", "Content-Type": "application/cloudevents+json"}
         (await client.post(f"{url}/v1/events", json=event, headers=headers)).raise_for_status()

@@ -11,12 +11,12 @@ import pytest
 
 from services.edge import control
 from services.edge.connection import Connection
-from services.edge.presence import Presence
+from services.edge.presence import MAX_TOLD_BEHIND, Presence, places_of
 from services.edge.sessions import Session
 from shared.model.errors import LogUnavailable
 from shared.model.event import Event
 from shared.ports.broker import Broker
-from shared.ports.sessions import ConnectionRecord, SessionStore
+from shared.ports.sessions import ConnectionRecord, Places, SessionStore
 
 
 @dataclass
@@ -29,9 +29,12 @@ class Backends:
     orphans: list[ConnectionRecord] = field(default_factory=list)
     published: list[Event] = field(default_factory=list)
 
-    async def renew(self, edge: str, lease_s: float) -> str:
+    places: list[Places | None] = field(default_factory=list)
+
+    async def renew(self, edge: str, lease_s: float, places: Places | None = None) -> str:
         if self.is_away:
             raise LogUnavailable("away")
+        self.places.append(places)
         return self.term
 
     async def opened(self, connections: Collection[ConnectionRecord]) -> None:
@@ -56,6 +59,7 @@ class Open:
     """As much of a connection as presence looks at."""
 
     def __init__(self, id_: str) -> None:
+        self.position = 7
         self.id, self.address, self.closed_because = id_, "127.0.0.1", "gone"
         self.session = Session("alice", "sid", (), 0.0, 2**31, 2**31)
         self.opened_at = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -135,3 +139,33 @@ async def test_nothing_is_told_unless_asked_for(backends: Backends) -> None:
     await presence.flush()
     assert set(backends.listed) == {"one"}
     assert backends.published == []
+
+
+async def test_places_are_told_now_and_then_and_when_somebody_comes(presence: Presence, backends: Backends) -> None:
+    presence.opened(connection("one"))
+    for _ in range(2):
+        await presence.flush()
+    presence.opened(connection("two"))
+    await presence.flush()
+    assert backends.places == [Places(7), None, Places(7)]
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([], None),
+        ([("new", None)], None),
+        ([("a", 9), ("new", None)], Places(9)),
+        ([("a", 9), ("b", 9), ("slow", 3)], Places(9, {"slow": 3})),
+    ],
+)
+def test_places(told: list[tuple[str, int | None]], expected: Places | None) -> None:
+    assert places_of(told) == expected
+
+
+def test_of_too_many_behind_no_more_is_said_than_what_all_have() -> None:
+    places = places_of((str(number), number) for number in range(MAX_TOLD_BEHIND + 10))
+    assert places is not None
+    assert len(places.behind) == MAX_TOLD_BEHIND
+    assert all(places.of(str(number)) <= number for number in range(MAX_TOLD_BEHIND + 10))
+    assert places.of("5") == 5

@@ -18,10 +18,21 @@ function listen(address, put, told = () => {}) {
   return () => { clearTimeout(timer); source.close(); told(""); };
 }
 
+// A drawing would take the focus, and a button from under a finger: it waits until they have gone elsewhere.
+const HELD = "button, input, select, textarea, a";
+
 for (const island of document.querySelectorAll("[data-live]")) {
+  let waiting = null;
+  const isHeld = () => island.contains(document.activeElement) && document.activeElement.matches(HELD);
+  const draw = () => {
+    if (waiting === null || isHeld()) return;
+    island.innerHTML = waiting;
+    waiting = null;
+  };
+  island.addEventListener("focusout", () => setTimeout(draw));
   listen(
     island.dataset.live,
-    (html) => { island.innerHTML = html; },
+    (html) => { waiting = html; draw(); },
     (state) => { island.dataset.state = state; },
   );
 }
