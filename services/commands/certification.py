@@ -8,6 +8,7 @@ from functools import partial
 
 from shared.conformance.broker import BROKER_CHECKS
 from shared.conformance.event_log import EVENT_LOG_CHECKS
+from shared.conformance.folding import FOLDING_CHECKS
 from shared.conformance.journeys import JOURNEY_STORE_CHECKS
 from shared.conformance.log_upkeep import LOG_UPKEEP_CHECKS
 from shared.conformance.producers import PRODUCER_STORE_CHECKS
@@ -43,7 +44,9 @@ def promises(settings: Settings) -> Mapping[str, Callable[[], Awaitable[None]]]:
     of_upkeep = {f"upkeep: {check.__name__}": partial(check, log) for check in LOG_UPKEEP_CHECKS}
     of_broker = {f"broker: {check.__name__}": partial(check, broker) for check in (*BROKER_CHECKS, *RPC_CHECKS)}
     of_sessions = {f"sessions: {check.__name__}": partial(check, sessions) for check in SESSION_STORE_CHECKS}
-    of_models = {f"read models: {check.__name__}": partial(check, models) for check in READ_MODELS_CHECKS}
+    of_models = {
+        f"read models: {check.__name__}": partial(check, models) for check in (*READ_MODELS_CHECKS, *FOLDING_CHECKS)
+    }
     journeys = throwaway_journeys(settings)
     of_journeys = {f"journeys: {check.__name__}": partial(check, journeys) for check in JOURNEY_STORE_CHECKS}
     producers = throwaway_producers(settings)

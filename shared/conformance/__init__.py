@@ -1,7 +1,7 @@
 """The promises of the ports as checks that any adapter can be held to: plain asserts, no pytest.
 
 An adapter's tests give a maker and run every check of `EVENT_LOG_CHECKS`, `LOG_UPKEEP_CHECKS`,
-`BROKER_CHECKS`, `RPC_CHECKS`, `SESSION_STORE_CHECKS` and `READ_MODELS_CHECKS`:
+`BROKER_CHECKS`, `RPC_CHECKS`, `SESSION_STORE_CHECKS`, `READ_MODELS_CHECKS` and `FOLDING_CHECKS`:
 
     @asynccontextmanager
     async def make() -> AsyncIterator[Storage[EventLog]]:

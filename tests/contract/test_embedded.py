@@ -11,6 +11,7 @@ import pytest
 from shared.conformance import BrokerMaker, LogMaker, ReadModelsMaker, SessionStoreMaker, Storage
 from shared.conformance.broker import BROKER_CHECKS, BrokerCheck
 from shared.conformance.event_log import EVENT_LOG_CHECKS, LogCheck
+from shared.conformance.folding import FOLDING_CHECKS
 from shared.conformance.log_upkeep import LOG_UPKEEP_CHECKS
 from shared.conformance.read_models import READ_MODELS_CHECKS, ReadModelsCheck
 from shared.conformance.rpc import RPC_CHECKS, RpcCheck
@@ -176,6 +177,6 @@ async def test_session_store(check: SessionStoreCheck, session_store_maker: Sess
     await check(session_store_maker)
 
 
-@pytest.mark.parametrize("check", READ_MODELS_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*READ_MODELS_CHECKS, *FOLDING_CHECKS], ids=lambda check: check.__name__)
 async def test_read_models(check: ReadModelsCheck, read_models_maker: ReadModelsMaker) -> None:
     await check(read_models_maker)

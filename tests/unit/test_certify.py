@@ -31,6 +31,7 @@ def few_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certification, "RPC_CHECKS", ())
     monkeypatch.setattr(certification, "SESSION_STORE_CHECKS", (a_new_store_is_empty,))
     monkeypatch.setattr(certification, "READ_MODELS_CHECKS", (nothing_is_there_at_first,))
+    monkeypatch.setattr(certification, "FOLDING_CHECKS", ())
     monkeypatch.setattr(certification, "JOURNEY_STORE_CHECKS", (a_new_journey_store_is_empty,))
     monkeypatch.setattr(certification, "PRODUCER_STORE_CHECKS", (keys_come_back_equal,))
 
