@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -30,7 +31,7 @@ class Caller(Protocol):
         ...
 
 
-class _Caller:
+class _Caller(ABC):
     async def call(self, method: str, key: str, params: Mapping[str, Any]) -> Any:
         request = {"jsonrpc": "2.0", "id": key, "method": method, "params": {**params, "idempotency_key": key}}
         async for _ in tries():
@@ -42,9 +43,9 @@ class _Caller:
             return answer["result"]
         raise NotPublished(f"{method} was not answered within {GIVE_UP_AFTER_S:g} s")
 
+    @abstractmethod
     async def _answer(self, key: str, body: bytes) -> Any:
         """The answer to one try; None where there was none."""
-        raise NotImplementedError
 
 
 class HttpCaller(_Caller):

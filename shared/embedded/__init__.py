@@ -20,6 +20,7 @@ from shared.embedded.sessions import SqliteSessionStore, open_session_store
 
 __all__ = [
     "JOURNEYS_FILE",
+    "LOG_FILE",
     "MODELS_FILE",
     "PRODUCERS_FILE",
     "SqliteBroker",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 
+LOG_FILE = "log.db"
 MODELS_FILE = "models.db"
 JOURNEYS_FILE = "journeys.db"
 PRODUCERS_FILE = "producers.db"
@@ -52,7 +54,7 @@ async def open_embedded(
     async with AsyncExitStack() as opened:
         if data_dir is not None:
             opened.enter_context(own_folder(data_dir))
-        log = await opened.enter_async_context(open_event_log(data_dir and data_dir / "log.db"))
+        log = await opened.enter_async_context(open_event_log(data_dir and data_dir / LOG_FILE))
         sessions = await opened.enter_async_context(open_session_store(data_dir and data_dir / "sessions.db"))
         models = await opened.enter_async_context(open_read_models(data_dir and data_dir / MODELS_FILE))
         journeys = await opened.enter_async_context(open_journey_store(data_dir and data_dir / JOURNEYS_FILE))

@@ -3,122 +3,51 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from shared.embedded.broker import SqliteBroker, open_broker
-from shared.embedded.event_log import SqliteEventLog, open_event_log
-from shared.embedded.journeys import SqliteJourneyStore, open_journey_store
-from shared.embedded.producers import SqliteProducerStore, open_producer_store
-from shared.embedded.read_models import SqliteReadModels, open_read_models
-from shared.embedded.sessions import SqliteSessionStore, open_session_store
+from shared.embedded.broker import open_broker
+from shared.embedded.event_log import open_event_log
+from shared.embedded.journeys import open_journey_store
+from shared.embedded.producers import open_producer_store
+from shared.embedded.read_models import open_read_models
+from shared.embedded.sessions import open_session_store
+
+Adapter = TypeVar("Adapter")
+Opener = Callable[[Path], AbstractAsyncContextManager[Adapter]]
 
 
 @dataclass(frozen=True, slots=True)
-class LogFile:
-    """One log, whoever opens it."""
+class StorageFile(Generic[Adapter]):
+    """What one file keeps, whoever opens it."""
 
     path: Path
+    opener: Opener[Adapter]
 
-    def client(self) -> AbstractAsyncContextManager[SqliteEventLog]:
+    def client(self) -> AbstractAsyncContextManager[Adapter]:
         """Opens it as another process would."""
-        return open_event_log(self.path)
+        return self.opener(self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerFile:
-    """One broker, whoever opens it."""
-
-    path: Path
-
-    def client(self) -> AbstractAsyncContextManager[SqliteBroker]:
-        """Opens it as the next process would."""
-        return open_broker(self.path)
+Throwaway = Callable[[Path | None], AbstractAsyncContextManager[StorageFile[Adapter]]]
+"""A fresh file on the disk of a data folder, where one is given; removed when it is left."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionsFile:
-    """One session store, whoever opens it."""
+def _throwaway(name: str, opener: Opener[Adapter]) -> Throwaway[Adapter]:
+    @asynccontextmanager
+    async def fresh(data_dir: Path | None) -> AsyncIterator[StorageFile[Adapter]]:
+        with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
+            yield StorageFile(Path(folder) / name, opener)
 
-    path: Path
-
-    def client(self) -> AbstractAsyncContextManager[SqliteSessionStore]:
-        """Opens it as another process would."""
-        return open_session_store(self.path)
+    return fresh
 
 
-@dataclass(frozen=True, slots=True)
-class ReadModelsFile:
-    """Read models of one file, whoever opens it."""
-
-    path: Path
-
-    def client(self) -> AbstractAsyncContextManager[SqliteReadModels]:
-        """Opens it as another process would."""
-        return open_read_models(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class JourneysFile:
-    """One journey store, whoever opens it."""
-
-    path: Path
-
-    def client(self) -> AbstractAsyncContextManager[SqliteJourneyStore]:
-        """Opens it as another process would."""
-        return open_journey_store(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class ProducersFile:
-    """One store of producers' keys, whoever opens it."""
-
-    path: Path
-
-    def client(self) -> AbstractAsyncContextManager[SqliteProducerStore]:
-        """Opens it as another process would."""
-        return open_producer_store(self.path)
-
-
-@asynccontextmanager
-async def throwaway_log(data_dir: Path | None) -> AsyncIterator[LogFile]:
-    """A fresh log on the disk of `data_dir`, where one is given."""
-    with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
-        yield LogFile(Path(folder) / "log.db")
-
-
-@asynccontextmanager
-async def throwaway_broker(data_dir: Path | None) -> AsyncIterator[BrokerFile]:
-    """A fresh broker on the disk of `data_dir`, where one is given."""
-    with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
-        yield BrokerFile(Path(folder) / "broker.db")
-
-
-@asynccontextmanager
-async def throwaway_sessions(data_dir: Path | None) -> AsyncIterator[SessionsFile]:
-    """A fresh session store on the disk of `data_dir`, where one is given."""
-    with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
-        yield SessionsFile(Path(folder) / "sessions.db")
-
-
-@asynccontextmanager
-async def throwaway_read_models(data_dir: Path | None) -> AsyncIterator[ReadModelsFile]:
-    """Fresh read models on the disk of `data_dir`, where one is given."""
-    with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
-        yield ReadModelsFile(Path(folder) / "models.db")
-
-
-@asynccontextmanager
-async def throwaway_journeys(data_dir: Path | None) -> AsyncIterator[JourneysFile]:
-    """A fresh journey store on the disk of `data_dir`, where one is given."""
-    with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
-        yield JourneysFile(Path(folder) / "journeys.db")
-
-
-@asynccontextmanager
-async def throwaway_producers(data_dir: Path | None) -> AsyncIterator[ProducersFile]:
-    """A fresh store of producers' keys on the disk of `data_dir`, where one is given."""
-    with tempfile.TemporaryDirectory(prefix="certify-", dir=data_dir) as folder:
-        yield ProducersFile(Path(folder) / "producers.db")
+throwaway_log = _throwaway("log.db", open_event_log)
+throwaway_broker = _throwaway("broker.db", open_broker)
+throwaway_sessions = _throwaway("sessions.db", open_session_store)
+throwaway_read_models = _throwaway("models.db", open_read_models)
+throwaway_journeys = _throwaway("journeys.db", open_journey_store)
+throwaway_producers = _throwaway("producers.db", open_producer_store)

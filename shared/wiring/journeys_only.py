@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.ports.journeys import JourneyStore
+from shared.wiring.kept_files import kept_file
 
 
 @asynccontextmanager
@@ -20,10 +20,7 @@ async def open_journeys(settings: Settings) -> AsyncIterator[JourneyStore]:
         from shared.embedded import JOURNEYS_FILE
         from shared.embedded.journeys import open_journey_store as open_embedded_journeys
 
-        path = settings.data_dir and settings.data_dir / JOURNEYS_FILE
-        if path is None or not path.exists():
-            where = settings.data_dir or "CARILLON_DATA_DIR"
-            raise InvalidInput("--data", f"there are no journeys in {where}", "name the folder of carillon dev")
+        path = kept_file(settings, JOURNEYS_FILE, "are no journeys")
         async with open_embedded_journeys(path) as journeys:
             yield journeys
     else:

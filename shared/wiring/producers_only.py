@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.ports.producers import ProducerStore
+from shared.wiring.kept_files import kept_file
 
 
 @asynccontextmanager
@@ -20,13 +20,8 @@ async def open_producers(settings: Settings, *, make: bool = False) -> AsyncIter
         from shared.embedded import PRODUCERS_FILE
         from shared.embedded.producers import open_producer_store as open_embedded_store
 
-        folder = settings.data_dir
-        if make and folder is not None:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        elif folder is None or not (folder / PRODUCERS_FILE).exists():
-            where = folder or "CARILLON_DATA_DIR"
-            raise InvalidInput("--data", f"there are no producers' keys in {where}", "name the folder of carillon dev")
-        async with open_embedded_store(folder and folder / PRODUCERS_FILE) as store:
+        path = kept_file(settings, PRODUCERS_FILE, "are no producers' keys", make=make)
+        async with open_embedded_store(path) as store:
             yield store
     else:
         from shared.mongo.producers import open_producer_store as open_mongo_store

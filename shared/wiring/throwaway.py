@@ -30,9 +30,9 @@ def throwaway_log(settings: Settings) -> Callable[[], AbstractAsyncContextManage
         from shared.embedded import throwaway as embedded
 
         return partial(embedded.throwaway_log, settings.data_dir)
-    from shared.mongo.throwaway import throwaway_database
+    from shared.mongo import throwaway as mongo
 
-    return partial(throwaway_database, settings)
+    return partial(mongo.throwaway_log, settings)
 
 
 def throwaway_broker(settings: Settings) -> Callable[[], AbstractAsyncContextManager[Opens[Broker]]]:

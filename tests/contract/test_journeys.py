@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -73,7 +72,11 @@ async def test_sqlite_forgets_for_good_what_is_over_its_time(tmp_path: Path, mon
 
     async with journeys.open_journey_store(path) as store:
         await store.keep([a_step(number) for number in range(50)], 0.01)
-        await asyncio.sleep(0.02)
+
+        async def is_over() -> None:
+            assert not await store.of_trace(a_step(0).trace, limit=1)
+
+        await answered(is_over, AssertionError)
         await store.keep([a_step(100)], 60)
         assert count() == 21
         await store.keep([a_step(101)], 60)

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from infra.local.servers import RabbitServer
 from shared.model.entry import Entry
+from shared.wiring.log_only import open_log
 from tests.eventually import answered
 from tests.harness.platform import DevPlatform, FourServices, Platform
 from tests.harness.programs import commands_of_the_readme, ended, run, start
@@ -114,6 +115,17 @@ def comparable(state: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if name not in ("message", "progress")}
 
 
+async def grown(services: FourServices, events: int) -> None:
+    """Returns once the log holds so many more events."""
+    async with open_log(services.settings) as event_log:
+        goal = (await event_log.head()).last + events
+
+        async def look() -> None:
+            assert (await event_log.head()).last >= goal
+
+        await answered(look, AssertionError)
+
+
 def by_amqp(services: FourServices, rabbitmq: RabbitServer) -> list[str]:
     """Has a program publish by AMQP."""
     return ["--amqp", rabbitmq.url, "--namespace", services.settings.namespace]
@@ -133,7 +145,7 @@ async def test_a_break_in_the_middle_leaves_no_gap_and_no_repeat(
     ]
     running = [await start(each, env_of(services)) for each in arguments]
     first = [await asyncio.wait_for(process.stdout.readline(), 20) for process in running if process.stdout]
-    await asyncio.sleep(0.3)
+    await grown(services, 2 * len(running))
     for service in (services.ingests[0], services.persisters[0]):
         service.kill()
         service.start()

@@ -1,0 +1,27 @@
+"""Where the embedded adapters keep what tools look at while a process runs on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.model.errors import InvalidInput
+from shared.model.settings import Settings
+
+
+def kept_file(settings: Settings, name: str, what: str, *, make: bool = False) -> Path:
+    """The file of this name in the data folder.
+
+    Args:
+        what: what is not there without the file, as in "there is no log".
+        make: the folder may be made; otherwise looking makes nothing.
+
+    Raises `InvalidInput` where there is no such file, and it shall not be made.
+    """
+    folder = settings.data_dir
+    if folder is not None and make:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder / name
+    if folder is None or not (folder / name).exists():
+        where = folder or "CARILLON_DATA_DIR"
+        raise InvalidInput("--data", f"there {what} in {where}", "name the folder of carillon dev")
+    return folder / name
