@@ -9,10 +9,9 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, Response, render_template, request
 
-from services.console.search import MAX_STEPS, Search, Wanted
+from services.console.search import MAX_STEPS, Search, Wanted, position_of
 from services.console.waterfall import bars, receipts, receivers
 from shared.model.entry import EXPIRED, Entry
-from shared.model.errors import InvalidInput
 from shared.telemetry.journey import journeys_of
 from shared.web.problem import Refusal
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 FOLLOWED_EVERY_S = 1.0
 # A page that follows shows what fits a screen or two; at a thousand events a second nobody reads more.
 FOLLOWED_AT_ONCE = 100
-MAX_DIGITS = 18
 
 
 def add_to(routes: Blueprint, console: Console) -> None:
@@ -32,7 +30,7 @@ def add_to(routes: Blueprint, console: Console) -> None:
     @routes.get("/events")
     async def events() -> str:
         wanted = Wanted.of(request.args)
-        found = await search.page(wanted, _position(request.args.get("before")))
+        found = await search.page(wanted, position_of(request.args.get("before")))
         last = (await console.backends.event_log.head()).last
         return await render_template(
             "events.html", wanted=wanted, found=found, last=last, query=urlencode(wanted.told),
@@ -42,7 +40,7 @@ def add_to(routes: Blueprint, console: Console) -> None:
     @routes.get("/live/events")
     async def events_live() -> Response:
         wanted = Wanted.of(request.args)
-        seen = _position(request.headers.get("Last-Event-ID") or request.args.get("after"))
+        seen = position_of(request.headers.get("Last-Event-ID") or request.args.get("after"))
         after = (await console.backends.event_log.head()).last if seen is None else seen
 
         async def draw() -> str:
@@ -56,7 +54,7 @@ def add_to(routes: Blueprint, console: Console) -> None:
 
     @routes.get("/events/<position>")
     async def event(position: str) -> str:
-        entries = await console.backends.event_log.entries([_position(position) or 0])
+        entries = await console.backends.event_log.entries([position_of(position) or 0])
         if not entries:
             detail = f"the log holds no event at position {position[:30]!r}"
             raise Refusal(HTTPStatus.NOT_FOUND, detail, fix="it may be trimmed by retention; search at /console/events")
@@ -88,11 +86,3 @@ async def _event_page(console: Console, entry: Entry) -> str:
         receipts=receipts(journey) if journey else frozenset(),
         is_cut=len(steps) > MAX_STEPS,
     )
-
-
-def _position(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
-        raise InvalidInput("position", f"{text[:30]!r} is no position", "use a number of the log, such as 1")
-    return int(text)

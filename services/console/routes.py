@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, g, render_template, request
 
-from services.console import connections, dead, events, overview
+from services.console import connections, dead, events, overview, runs
 from services.console.gate import HOME, Gate
 from services.console.live import Islands
 from services.console.operators import Operators
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PAGES = (
     ("Overview", HOME),
     ("Events", f"{HOME}/events"),
+    ("Runs", f"{HOME}/runs"),
     ("Connections", f"{HOME}/connections"),
     ("Dead letters", f"{HOME}/dead"),
 )
@@ -56,6 +57,7 @@ def blueprint(console: Console, gate: Gate) -> Blueprint:
         routes.register_error_handler(known, _refused)
     overview.add_to(routes, console)
     events.add_to(routes, console)
+    runs.add_to(routes, console)
     connections.add_to(routes, console)
     dead.add_to(routes, console)
     return routes

@@ -20,6 +20,7 @@ SCANNED = 3000
 TAG_READS = 12
 MAX_TERM_CHARS = 300
 MAX_STEPS = 200
+MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,15 @@ def moment(field: str, text: str) -> datetime | None:
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise InvalidInput(field, f"{text[:40]!r} is no time", "use 2026-01-31T12:00:00Z") from None
+
+
+def position_of(text: str | None) -> int | None:
+    """A position of the log in an address; None for none. Raises `InvalidInput`."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
+        raise InvalidInput("position", f"{text[:30]!r} is no position", "use a number of the log, such as 1")
+    return int(text)
 
 
 class Search:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from services.console.steps import LOOKS
+from shared.folds.moments import parsed
+
 
 def number(value: float | None) -> str:
     """1234.5 -> `1,234`; small ones keep the digits that matter; unknown is a dash."""
@@ -33,7 +36,7 @@ def iso(at: datetime) -> str:
 
 def ago(at: datetime) -> str:
     """`3 min`: how long it has been."""
-    return duration((datetime.now(UTC) - at).total_seconds() * 1e6)
+    return duration(max(0.0, (datetime.now(UTC) - at).total_seconds()) * 1e6)
 
 
 def duration(us: float | None) -> str:
@@ -46,6 +49,28 @@ def duration(us: float | None) -> str:
     return f"{us / 1000:.1f} ms"
 
 
+def readable(text: str | None) -> str:
+    """RFC 3339, as events tell it -> `2026-01-31 12:00:05.123`, UTC; unknown is a dash."""
+    moment = parsed(text)
+    return "–" if moment is None else stamp(moment)
+
+
+def since(text: str | None) -> str:
+    """How long it has been since a time as events tell it; unknown is a dash."""
+    moment = parsed(text)
+    return "–" if moment is None else ago(moment)
+
+
+def shortened(text: str, most: int) -> str:
+    """Its first so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def look(status: str | None) -> str:
+    """How a status is drawn: `pending`, `running`, `done`, `failed` or `skipped`."""
+    return LOOKS.get(status or "", "pending")
+
+
 FILTERS: Mapping[str, Callable[..., str]] = {
     "number": number,
     "clock": clock,
@@ -53,4 +78,8 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "iso": iso,
     "ago": ago,
     "duration": duration,
+    "readable": readable,
+    "since": since,
+    "shortened": shortened,
+    "look": look,
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from services.edge.grants import MAX_ASKED_TOPICS, parse_list
 from services.edge.selection import PARAMETERS as STREAM_PARAMETERS
-from shared.folds.streams import MAX_PREFIX_PARTS, STATUSES, prefixes
+from shared.folds.streams import STATUSES, checked_prefix
 from shared.model.cursor import Cursor
 from shared.model.errors import InvalidCursor, InvalidInput
 from shared.model.event import MAX_LONG_BYTES
@@ -52,7 +52,7 @@ def parse_listing(parameters: Mapping[str, str], log_id: str) -> Wanted:
     """The query of `GET /v1/streams`. Raises `InvalidInput`, naming the parameter."""
     refuse_unknown(parameters, LIST_PARAMETERS)
     return Wanted(
-        prefix=_listed_prefix(parameters.get(PREFIX, "")),
+        prefix=checked_prefix(parameters.get(PREFIX, "")),
         statuses=_statuses(parameters.get("status")),
         before=_before(parameters.get("cursor"), log_id),
         limit=_limit(parameters.get("limit", str(DEFAULT_LISTED))),
@@ -65,13 +65,6 @@ def parse_prefix(parameters: Mapping[str, str]) -> str:
     if not prefix or len(prefix.encode()) > MAX_LONG_BYTES:
         fix = f"name the beginning of the subjects, such as prefix=job/, in at most {MAX_LONG_BYTES} bytes"
         raise InvalidInput(PREFIX, "it is empty or too long", fix)
-    return prefix
-
-
-def _listed_prefix(prefix: str) -> str:
-    if prefix not in prefixes(f"{prefix}x") or len(prefix.encode()) > MAX_LONG_BYTES:
-        fix = f"name up to {MAX_PREFIX_PARTS} leading parts of the subjects, and end with /: prefix=job/"
-        raise InvalidInput(PREFIX, f"{prefix[:40]!r} is nothing to list by", fix)
     return prefix
 
 

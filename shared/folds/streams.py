@@ -19,6 +19,8 @@ from shared.folds.merge_patch import merge_patch
 from shared.folds.moments import between_ms, moment_of
 from shared.folds.projection import Projection
 from shared.model.entry import Entry
+from shared.model.errors import InvalidInput
+from shared.model.event import MAX_LONG_BYTES
 from shared.model.read_model import Changes, Model, Range, Reading, Row, Table, Value, count, get, rows
 
 ENDED = frozenset({"completed", "failed", "passed", "error", "cancelled"})
@@ -36,7 +38,9 @@ MAX_COUNTED = 1000
 TABLE = "streams"
 BY_START = ("listed", "began_at")
 BY_STATUS = ("listed", "status", "began_at")
-MODEL = Model("streams", 1, (Table(TABLE, (BY_START, BY_STATUS)),))
+MODEL = Model("streams", 2, (Table(TABLE, (BY_START, BY_STATUS)),))
+# Operators list every stream: no tag of anybody's is empty.
+ANYBODY = ""
 
 
 @dataclass(slots=True)
@@ -79,7 +83,7 @@ class Stream:
         body = {name: getattr(self, name) for name in self.__slots__ if name != "subject"}
         audiences = self.audiences
         body["audiences"] = [audiences.narrowest, audiences.are_all, audiences.are_too_many]
-        listed = [place(tag, prefix) for tag in self.tags for prefix in prefixes(self.subject)]
+        listed = [place(tag, prefix) for tag in (ANYBODY, *self.tags) for prefix in prefixes(self.subject)]
         return Row(self.subject, body, {"listed": listed, "status": self.status, "began_at": self.began_at})
 
     @property
@@ -170,6 +174,14 @@ def prefixes(subject: str) -> Sequence[str]:
     """What the subject is listed under: nothing, and its leading parts, each with its `/`."""
     parts = subject.split("/")[:-1][:MAX_PREFIX_PARTS]
     return ["", *("/".join(parts[:number]) + "/" for number in range(1, len(parts) + 1))]
+
+
+def checked_prefix(prefix: str) -> str:
+    """The prefix itself, where streams are listed by it. Raises `InvalidInput`."""
+    if prefix not in prefixes(f"{prefix}x") or len(prefix.encode()) > MAX_LONG_BYTES:
+        fix = f"name up to {MAX_PREFIX_PARTS} leading parts of the subjects, and end with /: prefix=job/"
+        raise InvalidInput("prefix", f"{prefix[:40]!r} is nothing to list by", fix)
+    return prefix
 
 
 def place(tag: str, prefix: str) -> str:

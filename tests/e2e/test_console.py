@@ -21,6 +21,16 @@ DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 FAULTS = "async () => (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)"
 LIVE_WITHIN_MS = 20_000
 
+PIPELINE = {
+    "checkout": {"status": "completed", "duration_ms": 1200, "started_at": "2026-01-01T12:00:00Z"},
+    "build": {"status": "completed", "duration_ms": 41_000, "needs": ["checkout"], "name": "Build and push"},
+    "unit": {"status": "completed", "attempt": 2, "needs": ["build"], "started_at": "2026-01-01T12:00:42Z"},
+    "browser": {"status": "running", "needs": ["build"]},
+    "lint": {"status": "failed", "needs": ["checkout"], "error": "2 findings"},
+    "docs": {"status": "running", "needs": ["checkout"]},
+    "deploy": {"status": "pending", "needs": ["unit", "browser", "docs", "checkout"]},
+}
+
 
 async def is_well_made(page: Page, axe: str, name: str) -> None:
     """Looks at the page at both widths and in both themes: axe has nothing to say, and nothing is cut off."""
@@ -114,4 +124,13 @@ async def test_the_console(browser: Browser, tmp_path: Path) -> None:
         await expect(page.get_by_text("whatever was published is in the log")).to_be_visible()
         await page.goto(f"{url}/console/events?subject=order/1")
         await comes_to_hold(page, page.locator("#rows tr"), 1)
+        await publish(url, 8, subject="deploy/7", data={"status": "running", "progress": 40, "steps": PIPELINE})
+        await page.goto(f"{url}/console/runs")
+        await comes_to_hold(page, page.get_by_role("link", name="deploy/7"), 1)
+        await is_well_made(page, axe, "runs")
+        await page.get_by_role("link", name="deploy/7").click()
+        await expect(page.locator(".node")).to_have_count(len(PIPELINE))
+        await is_well_made(page, axe, "run")
+        await publish(url, 9, subject="deploy/7", data={"steps": {"docs": {"status": "completed"}}})
+        await expect(page.locator(".node.done")).to_have_count(4, timeout=LIVE_WITHIN_MS)
         assert errors == []
