@@ -49,8 +49,8 @@ class Load:
 
 @asynccontextmanager
 async def under_load(platform: Platform, users: int = USERS) -> AsyncIterator[Load]:
-    """About 200 events a second to `users` users, each with a reader; checks every promise at the end."""
-    audiences = Audiences(users)
+    """About 200 events a second to `users` users, each with a reader; checks every promise, and folds, at the end."""
+    audiences = Audiences(users, notifying=True)
     async with platform.publisher() as publisher, platform.readers() as readers:
         await readers.open_all(audiences.users, audiences.topics)
         load = Load(publisher, readers)
@@ -58,6 +58,7 @@ async def under_load(platform: Platform, users: int = USERS) -> AsyncIterator[Lo
             await load.arrives(users)
             yield load
         await platform.keeps_its_promises(publisher, readers)
+    await platform.folds_are_true()
 
 
 async def on_disk(rabbitmq: RabbitServer, queue: str) -> None:

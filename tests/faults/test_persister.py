@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 
+import httpx
 import pytest
 
 from infra.local.servers import MongoServer, RabbitServer
+from services.edge.tokens import sign_token
+from tests.eventually import answered
 from tests.faults.load import Load, under_load
 from tests.harness.platform import FourServices, four_services
 from tests.harness.process import Service
+from tests.harness.reader import Reader
 
 pytestmark = pytest.mark.servers
 
 KILLS = 10
+# A persister starts meanwhile, and a mark waits for it; several, where it is killed again.
+MARKED_WITHIN_S = 40.0
 # Either the fence refused its write, or time had run out over one that it was paused in the middle of.
 FENCED_OFF = "no longer the active persister"
 
@@ -28,10 +35,27 @@ async def test_ten_kills_mid_batch_lose_and_repeat_nothing(
         async with under_load(platform) as load:
             for _ in range(KILLS):
                 await load.arrives(moments.randrange(1, 150))
+                # A mark is under way, too: the read models must come out of it as if nothing had happened.
+                marking = asyncio.create_task(reads_all(platform, load.readers.all[0]))
                 persister.kill()
                 # What is confirmed meanwhile waits for it, so that each life begins with a full batch.
                 await load.moves(moments.randrange(1, 100))
                 persister.start()
+                await marking
+
+
+async def reads_all(platform: FourServices, reader: Reader) -> None:
+    """Marks everything of a user's inbox read, up to where the stream is, as often as it takes."""
+    user = reader.name.split("#")[0]
+    bearer = f"Bearer {sign_token(platform.jwt_secret, user, [], 600)}"
+    async with httpx.AsyncClient(base_url=platform.edge_urls[0], trust_env=False, timeout=MARKED_WITHIN_S) as client:
+
+        async def mark() -> None:
+            through = {"through": reader.last_event_id}
+            answer = await client.post("/v1/inbox/read", json=through, headers={"Authorization": bearer})
+            assert answer.status_code == 200, answer.text
+
+        await answered(mark, AssertionError, httpx.TransportError, within_s=MARKED_WITHIN_S)
 
 
 async def test_a_standby_takes_over_from_each_that_is_killed(

@@ -6,18 +6,23 @@ import asyncio
 import json
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from infra.local.servers import free_port
+from services.persister.projections.rebuilding import verified
+from shared.folds import PROJECTIONS
 from shared.model.entry import Entry
 from shared.model.settings import Settings
 from shared.ports.event_log import EventLog
+from shared.ports.read_models import ReadModels, Stage
 from shared.wiring import Backends, open_backends
-from shared.wiring.log_only import open_log
+from shared.wiring.log_only import open_log, open_read_models
+from tests.eventually import answered
 from tests.harness.checker import Confirmed, check_promises
 from tests.harness.process import Service
 from tests.harness.publisher import Publisher
@@ -27,6 +32,7 @@ PRODUCER_KEY = "harness-key"
 READ_PAGE = 2000
 # After the last fault everything must come to rest by itself.
 SETTLED_WITHIN_S = 40.0
+FOLDED = [projection.model.name for projection in PROJECTIONS]
 
 
 class Platform(ABC):
@@ -56,9 +62,27 @@ class Platform(ABC):
     def jwt_secret(self) -> str:
         """What readers' tokens are signed with."""
 
+    @property
+    @abstractmethod
+    def settings(self) -> Settings:
+        """Where the platform keeps its log and read models."""
+
     @abstractmethod
     def backends(self) -> AbstractAsyncContextManager[Backends]:
         """The platform's broker and log, opened in this process."""
+
+    async def folds_are_true(self, names: Collection[str] = FOLDED) -> None:
+        """Waits until these read models have come to the end of the log, and compares each with a fresh fold."""
+        settings = self.settings
+        async with open_log(settings) as event_log, open_read_models(settings) as models:
+            for projection in PROJECTIONS:
+                if (name := projection.model.name) not in names:
+                    continue
+                at_head = partial(_at_head, event_log, models, name)
+                await answered(at_head, AssertionError, within_s=SETTLED_WITHIN_S)
+                found = await verified(event_log, models, projection, lambda _: None)
+                assert not found.different, f"{name} differs from a fresh fold: {found.examples}"
+                assert found.rows, f"nothing was folded into {name}"
 
     async def entries(self) -> tuple[str, list[Entry]]:
         """(log id, every entry), read through the event log port."""
@@ -215,12 +239,16 @@ class DevPlatform(Platform):
         return "dev"
 
     @property
+    def settings(self) -> Settings:
+        return Settings.load(backends="embedded", data_dir=self.data_dir)
+
+    @property
     def jwt_secret(self) -> str:
         return (self.data_dir / "secret").read_text().strip()
 
     def backends(self) -> AbstractAsyncContextManager[Backends]:
         """Only while the process does not run: a folder belongs to one at a time."""
-        return open_backends(Settings.load(backends="embedded", data_dir=self.data_dir))
+        return open_backends(self.settings)
 
     async def start(self) -> Self:
         """Returns when it says that it is ready."""
@@ -230,7 +258,7 @@ class DevPlatform(Platform):
 
     async def entries(self) -> tuple[str, list[Entry]]:
         """Read beside the process, which SQLite allows where the broker of a folder does not."""
-        async with open_log(Settings.load(backends="embedded", data_dir=self.data_dir)) as event_log:
+        async with open_log(self.settings) as event_log:
             return await read_log(event_log)
 
 
@@ -250,6 +278,13 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+async def _at_head(event_log: EventLog, models: ReadModels, name: str) -> None:
+    """Fails where the current generation is behind."""
+    last = (await event_log.head()).last
+    found = [one for one in await models.generations(name) if one.stage is Stage.CURRENT]
+    assert [one.position for one in found] == [last], f"{name} has not come to {last}: {found}"
 
 
 async def read_log(event_log: EventLog) -> tuple[str, list[Entry]]:

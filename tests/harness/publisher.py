@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import httpx
 
+from shared.model.notification import TYPE as NOTIFICATION
 from tests.harness.checker import Confirmed
 
 STRUCTURED = "application/cloudevents+json"
@@ -133,19 +134,27 @@ class Publisher:
 
 
 class Audiences:
-    """A reproducible mix of events: mostly for one user, some for a topic, for two, for everyone."""
+    """A reproducible mix of events: mostly for one user, some for a topic, for two, for everyone.
 
-    def __init__(self, users: int, topics: int = 3, seed: int = 1) -> None:
+    Args:
+        notifying: half of them are notifications, which inboxes hold.
+    """
+
+    def __init__(self, users: int, topics: int = 3, seed: int = 1, *, notifying: bool = False) -> None:
         self.users = [f"u{number}" for number in range(users)]
         self.topics = [f"builds/{number}" for number in range(topics)]
         self._random = random.Random(seed)
+        self._notifying = notifying
         self._numbers: Iterator[int] = iter(range(1_000_000_000))
 
     def next_event(self) -> dict[str, Any]:
         """A new event to somebody, one in three of them in one of ten streams."""
         number = next(self._numbers)
         subject = {"subject": f"job/{self._random.randrange(10)}"} if self._random.random() < 0.33 else {}
-        return new_event(self._audience(), data={"number": number, "text": "é\u2028\n" * (number % 3)}, **subject)
+        data = {"number": number, "text": "é\u2028\n" * (number % 3)}
+        if self._notifying and number % 2:
+            return new_event(self._audience(), type=NOTIFICATION, data=data | {"title": f"number {number}"}, **subject)
+        return new_event(self._audience(), data=data, **subject)
 
     def _audience(self) -> str:
         kind = self._random.random()

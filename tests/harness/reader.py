@@ -127,6 +127,8 @@ class Reader:
             case "closing":
                 about = json.loads(frame.data)
                 self.closings.append(Closing(about["reason"], about["reconnect"], frame.retry))
+            case "inbox.changed":
+                pass  # Counts, no event: it has no id, and moves no cursor.
             case "message" | "":
                 assert not frame.data, f"a frame without a type: {frame}"
             case _:
