@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from services.persister.recent import RecentLog
 from services.persister.traces import record_dispatch
 from services.persister.writer import pause_s
 from shared.model.errors import FenceLost, Unavailable
@@ -40,6 +41,7 @@ class Dispatcher:
 
     def __init__(self, broker: Broker, event_log: EventLog, tenure: Tenure) -> None:
         self._broker, self._log, self._tenure = broker, event_log, tenure
+        self._recent = RecentLog(event_log, tenure)
         self._trouble = Incident(log, "the dispatch")
 
     async def run(self) -> None:
@@ -60,7 +62,7 @@ class Dispatcher:
         told = position
         while self._tenure.fence == fence:
             seen = self._tenure.last
-            page = await self._log.read(position, PAGE_ENTRIES)
+            page = await self._recent.read(position, PAGE_ENTRIES)
             if page.entries:
                 await self._deliver(page.entries)
                 position = page.through
@@ -71,7 +73,7 @@ class Dispatcher:
             if position > told and time.monotonic() - told_at >= PROGRESS_EVERY_S:
                 await self._broker.tell_progress(position)
                 told, told_at = position, time.monotonic()
-            if not page.entries:
+            if page.at_head:
                 await self._tenure.appended_since(seen, IDLE_S if position == saved else CHECKPOINT_EVERY_S)
 
     async def _deliver(self, entries: Sequence[Entry]) -> None:

@@ -11,7 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 
+from services.persister.recent import Recent
+from shared.model.entry import Entry
 from shared.model.errors import FenceLost, Unavailable
 from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog, Fence
@@ -32,6 +35,7 @@ class Tenure:
         self.fence: Fence | None = None
         self.last = 0
         """Where the log ends, as far as this process knows."""
+        self.recent = Recent()
         self._appended = asyncio.Event()
         metrics.is_active_persister.told_by(self, lambda tenure: tenure.fence is not None)
 
@@ -60,9 +64,10 @@ class Tenure:
             self._began.clear()
             log.warning("no longer the active persister: %s", why, extra={"epoch": fence.epoch})
 
-    def advanced(self, last: int) -> None:
-        """Tells that the log now ends at `last`."""
-        self.last = last
+    def advanced(self, entries: Sequence[Entry]) -> None:
+        """Tells that the log now ends with these entries, which were appended under this fence."""
+        self.recent.add(entries)
+        self.last = entries[-1].position
         # Everybody who waits now is woken; who begins to wait later compares with `last` first.
         appended, self._appended = self._appended, asyncio.Event()
         appended.set()
@@ -104,5 +109,7 @@ class Tenure:
     def _begin(self, fence: Fence | None) -> None:
         if fence is not None:
             self.fence, self.last = fence, fence.last
+            # What others have appended meanwhile is not in it.
+            self.recent.forget()
             self._began.set()
             log.info("active persister", extra={"epoch": fence.epoch, "last": fence.last})

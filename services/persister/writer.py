@@ -106,12 +106,12 @@ class Writer:
     async def _append(self, fence: Fence, events: Sequence[Arrived]) -> Plan:
         """Appends what is new of these events; returns what became of them."""
         while events:
-            plan = plan_batch(events, await self._known(events), datetime.now(UTC))
+            plan = plan_batch(events, await self._known(events), _now())
             try:
                 if plan.entries:
                     with metrics.append_seconds.time():
                         await self._log.append(fence, plan.entries)
-                    self._tenure.advanced(plan.entries[-1].position)
+                    self._tenure.advanced(plan.entries)
                 _count(plan)
             except AppendConflict as conflict:
                 # An append whose outcome was unknown has taken effect: look again.
@@ -142,6 +142,12 @@ class Writer:
         """What the log holds of these identities; mostly nothing, or all of them after a crash."""
         positions = await self._log.positions({one.identity for one in events})
         return {entry.identity: Content.of_entry(entry) for entry in await self._log.entries(positions.values())}
+
+
+def _now() -> datetime:
+    """In milliseconds, as the log keeps it: an entry says the same before and after it was stored."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def _count(plan: Plan) -> None:

@@ -69,14 +69,17 @@ def _row(document: Mapping[str, Any]) -> Row:
     return Row(document["_id"], from_json(document["body"]), document["fields"])
 
 
+def move(generation: Generation, through: int) -> tuple[Document, Document]:
+    """(the generation as it must be, the update that moves it on)."""
+    at = {"_id": generation.number, "position": generation.position, "stage": {"$ne": Stage.RETIRED.value}}
+    return at, {"$set": {"position": through}, "$unset": {"failure": ""}}
+
+
 def fold(
     generation: Generation, through: int, writes: Writes, database: Database[Document], session: ClientSession
 ) -> bool:
     """The transaction of a commit; False where the generation is not as expected."""
-    at = {"_id": generation.number, "position": generation.position, "stage": {"$ne": Stage.RETIRED.value}}
-    moved = database[GENERATIONS].update_one(
-        at, {"$set": {"position": through}, "$unset": {"failure": ""}}, session=session
-    )
+    moved = database[GENERATIONS].update_one(*move(generation, through), session=session)
     if moved.matched_count:
         for collection, some in writes.items():
             database[collection].bulk_write(some, ordered=False, session=session)

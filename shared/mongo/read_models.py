@@ -123,11 +123,17 @@ class MongoReadModels:
             }
             async with self._client.bounded():
                 await self._adopt(generation)
-                folded = await self._transactions.run(partial(model_queries.fold, generation, through, writes))
+                folded = await self._folded(generation, through, writes)
         if not folded:
             self._adopted.discard(generation.number)
             raise FoldConflict(f"{generation.model.name!r} is not at {generation.position} any more")
         return replace(generation, position=through, failure=None)
+
+    async def _folded(self, generation: Generation, through: int, writes: model_queries.Writes) -> bool:
+        if writes:
+            return await self._transactions.run(partial(model_queries.fold, generation, through, writes))
+        moved = await self._generations.update_one(*model_queries.move(generation, through))
+        return bool(moved.matched_count)
 
     async def _adopt(self, generation: Generation) -> None:
         """Frees the generation from the open transaction of somebody who was killed, once."""

@@ -55,8 +55,9 @@ class Process:
         fence = await self.tenure.take(force=True)
         first = (await self.log.head()).last + 1
         entries = [replace(an_entry(at, source=source), subject=subject) for at, subject in enumerate(subjects, first)]
-        await self.log.append(fence, [replace(entry, version=entry.position) for entry in entries])
-        self.tenure.advanced(entries[-1].position)
+        entries = [replace(entry, version=entry.position) for entry in entries]
+        await self.log.append(fence, entries)
+        self.tenure.advanced(entries)
 
     def follow(self, projection: Projection) -> asyncio.Task[None]:
         task = asyncio.create_task(Follower(projection, self.log, self.models, self.tenure).run())
