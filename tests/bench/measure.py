@@ -58,12 +58,14 @@ class Benchmark:
     Args:
         about: what is measured, in one sentence.
         runs: yields a sample for each of the stage's runs.
+        is_long: takes many minutes, and is measured only where it is named.
     """
 
     name: str
     about: str
     figures: Sequence[Figure]
     runs: Callable[[Stage], AsyncGenerator[Sample, None]]
+    is_long: bool = False
 
 
 @dataclass(frozen=True, slots=True)
