@@ -55,8 +55,14 @@ async def under_load(platform: Platform, users: int = USERS) -> AsyncIterator[Lo
         await readers.open_all(audiences.users, audiences.topics)
         load = Load(publisher, readers)
         async with publisher.load(RATE_PER_S, audiences):
-            await load.arrives(users)
-            yield load
+            try:
+                await load.arrives(users)
+                yield load
+            except AssertionError as stuck:
+                stuck.add_note(
+                    f"{len(publisher.confirmed)} confirmed, {load.received} received; {await platform.whereabouts()}"
+                )
+                raise
         await platform.keeps_its_promises(publisher, readers)
     await platform.folds_are_true()
 

@@ -18,7 +18,7 @@ from services.persister.projections.rebuilding import verified
 from shared.folds import PROJECTIONS
 from shared.model.entry import Entry
 from shared.model.settings import Settings
-from shared.ports.event_log import EventLog
+from shared.ports.event_log import DISPATCHED, EventLog
 from shared.ports.read_models import ReadModels, Stage
 from shared.wiring import Backends, open_backends
 from shared.wiring.log_only import open_log, open_read_models
@@ -83,6 +83,13 @@ class Platform(ABC):
                 found = await verified(event_log, models, projection, lambda _: None)
                 assert not found.different, f"{name} differs from a fresh fold: {found.examples}"
                 assert found.rows, f"nothing was folded into {name}"
+
+    async def whereabouts(self) -> str:
+        """How far the log, the dispatch and the read models have come, for a failure's message."""
+        async with open_log(self.settings) as event_log, open_read_models(self.settings) as models:
+            last, dispatched = (await event_log.head()).last, await event_log.checkpoint(DISPATCHED)
+            folded = {one.model.name: one.position for one in await models.generations()}
+        return f"the log ends at {last}, {dispatched} were dispatched, and folded: {folded}"
 
     async def entries(self) -> tuple[str, list[Entry]]:
         """(log id, every entry), read through the event log port."""
