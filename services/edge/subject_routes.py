@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,8 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
     async def show_stream(subject: str) -> Response:
         refuse_unknown(request.args, SNAPSHOT_PARAMETERS)
         session = await door.session(edge)
-        found = await edge.subjects.snapshot(subject, await _tags(session))
+        whole, tags = await asyncio.gather(edge.subjects.whole(subject), _tags(session))
+        found = await edge.subjects.seen(whole, tags)
         if not found.stream.version:
             raise no_stream(subject)
         return private(jsonify(found.document()))

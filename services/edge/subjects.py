@@ -74,9 +74,16 @@ class Subjects:
 
     async def snapshot(self, subject: str, tags: Collection[str]) -> Snapshot:
         """The stream for a session with these tags. Raises `LogUnavailable`, `ModelMissing`."""
+        return await self.seen(await self.whole(subject), tags)
+
+    async def whole(self, subject: str) -> tuple[Stream, Head]:
+        """The stream with all of its events, whoever may see them. Raises `LogUnavailable`, `ModelMissing`."""
         found = await self._read(streams.stream(subject))
-        stream = found.result
-        head = await self._complete(stream, found.generation)
+        return found.result, await self._complete(found.result, found.generation)
+
+    async def seen(self, whole: tuple[Stream, Head], tags: Collection[str]) -> Snapshot:
+        """What a session with these tags sees of it. Raises `LogUnavailable`."""
+        stream, head = whole
         seen = await self._as_seen(stream, tags, MAX_PART_EVENTS)
         return Snapshot(seen, is_known=stream.version > 0, head=head)
 

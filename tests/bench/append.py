@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
@@ -38,8 +37,8 @@ async def runs(stage: Stage) -> AsyncGenerator[Sample, None]:
         stage.tell(f"run {run}: the writer by itself, the whole persister, insert_many")
         async with writer_alone(alone.env) as pid:
             writer, writer_cpu = await _append_rate(alone, events, pid)
-        async with _persister(whole) as pid:
-            persister, persister_cpu = await _append_rate(whole, events, pid)
+        async with whole.started("persister") as service:
+            persister, persister_cpu = await _append_rate(whole, events, service.pid)
         indexed = await _bare_rate(whole, "bare_indexed", events, indexed=True)
         bare = await _bare_rate(whole, "bare_id", events, indexed=False)
         yield {
@@ -61,17 +60,6 @@ async def _fill_queue(installation: Installation, events: int) -> None:
 
 def _event(number: int) -> Event:
     return samples.event(number, f"user:{number % USERS}")
-
-
-@asynccontextmanager
-async def _persister(installation: Installation) -> AsyncIterator[int]:
-    """The process as it is in production, started; its id."""
-    service = installation.service("persister")
-    service.start()
-    try:
-        yield service.pid
-    finally:
-        service.end()
 
 
 async def _append_rate(installation: Installation, events: int, pid: int) -> tuple[float, float]:

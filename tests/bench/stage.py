@@ -130,6 +130,16 @@ class Installation:
             for service in services:
                 service.end()
 
+    @contextlib.asynccontextmanager
+    async def started(self, role: str) -> AsyncIterator[Service]:
+        """This service from its very start: what it does before it is ready is measured, too. Ended at the end."""
+        service = self.service(role)
+        service.start()
+        try:
+            yield service
+        finally:
+            service.end()
+
     def service(self, role: str) -> Service:
         """One service, not started."""
         port = free_port()

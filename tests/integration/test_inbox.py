@@ -95,6 +95,7 @@ async def test_a_notification_is_listed_counted_and_marked(platform: Platform, m
     marked = await ann.mark("read", ids=[item["id"]])
     assert marked["counts"]["unread"] == before[0] - 1
     assert (await ann.notified(1, level="error"))["items"][0]["read"] is True
+    assert (await ann.get("/v1/inbox", level="error", unread=1))["items"] == []
     assert (await ann.mark("unread", ids=[item["id"]]))["counts"]["unread"] == before[0]
     await ann.mark("archive", ids=[item["id"]])
     assert (await ann.get("/v1/inbox", level="error"))["items"] == []

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from services.persister.batch import entry_of
 from shared.folds.inbox import INBOX, Marks, safe_link
-from shared.folds.inbox_reading import Placed, Viewer, Wanted, inbox_counts, inbox_page, placed, subscriptions
+from shared.folds.inbox_reading import (
+    MAX_COUNTED,
+    Placed,
+    Viewer,
+    Wanted,
+    inbox_counts,
+    inbox_page,
+    placed,
+    subscriptions,
+)
 from shared.model.entry import Entry
 from shared.model.event import Event
 from tests.harness.rows import Rows
@@ -266,6 +275,30 @@ def test_one_that_arrives_meanwhile_is_not_swallowed() -> None:
     model.notify(["user:alice"])
     model.catch_up()
     assert model.rows.read(inbox_counts(viewer("alice"))).unread == 1
+
+
+def test_one_for_everyone_is_one_row_however_many_look() -> None:
+    model = Model()
+    model.notify(["everyone"])
+    model.notify(["topic:builds"])
+    for user in USERS:
+        model.subscribe(user, "builds", "followed")
+    model.catch_up()
+    assert [model.rows.read(inbox_counts(viewer(user))).unread for user in USERS] == [1, 1]
+    assert (len(model.rows.tables["items"]), len(model.rows.tables["users"])) == (2, 0)
+
+
+def test_counting_ends_where_nobody_reads_on() -> None:
+    model = Model()
+    for _ in range(150):
+        model.notify(["user:alice"])
+    model.mark("alice", "seen", model.visible("alice")[100:], through=False)
+    model.catch_up()
+    counts = model.rows.read(inbox_counts(viewer("alice")))
+    assert (counts.unread, counts.unseen) == (MAX_COUNTED, 100)
+    model.mark("alice", "read", model.visible("alice")[99:], through=False)
+    model.catch_up()
+    assert model.rows.read(inbox_counts(viewer("alice"))).unread == 99
 
 
 def test_foreign_and_unknown_items_are_missing() -> None:
