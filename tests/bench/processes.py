@@ -13,10 +13,9 @@ SERVERS = ("beam.smp", "mongod")
 
 
 def resident_kib(pid: int) -> float:
-    """Its resident memory."""
+    """Its resident memory; 0 where it has just ended."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return float(found[1])
+    return float(found[1]) if found else 0.0
 
 
 def cpu_s(pid: int) -> float:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from services.persister.projections.folding import folded
 from services.persister.writer import pause_s
 from shared.folds.projection import Projection
-from shared.model.entry import Head, Page
+from shared.model.entry import Head
 from shared.model.errors import CarillonError, FoldConflict
 from shared.model.read_model import Row, Scan, rows
 from shared.ports.event_log import EventLog
@@ -161,35 +160,12 @@ async def _caught_up(
     told: Told,
 ) -> Generation:
     """The generation at position `through`, or at the end of the log."""
-    async with aclosing(_log_pages(event_log, generation.position, through)) as pages:
-        async for page in pages:
-            done = page.entries[-1].position
-            told(done - generation.position)
-            generation = await folded(models, projection, generation, page.entries, done)
+    while through is None or generation.position < through:
+        limit = PAGE_ENTRIES if through is None else min(PAGE_ENTRIES, through - generation.position)
+        page = await event_log.read(generation.position, limit)
+        if not page.entries:
+            return generation
+        done = page.entries[-1].position
+        told(done - generation.position)
+        generation = await folded(models, projection, generation, page.entries, done)
     return generation
-
-
-async def _log_pages(event_log: EventLog, after: int, through: int | None) -> AsyncGenerator[Page, None]:
-    """The log above a position, up to one or to its end; the next page is read while one is folded."""
-
-    def read() -> asyncio.Task[Page]:
-        limit = PAGE_ENTRIES if through is None else min(PAGE_ENTRIES, through - after)
-        return asyncio.create_task(event_log.read(after, limit), name="read what is folded next")
-
-    def is_done() -> bool:
-        return through is not None and after >= through
-
-    if is_done():
-        return
-    reading = read()
-    try:
-        while (page := await reading).entries:
-            after = page.entries[-1].position
-            if not is_done():
-                reading = read()
-            yield page
-            if is_done():
-                return
-    finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
