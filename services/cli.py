@@ -14,6 +14,7 @@ from services.commands import (
     log_trim,
     projections,
     publish,
+    replay,
     rules,
     serving,
     tail,
@@ -56,6 +57,7 @@ for command in (
     webhooks.webhooks,
     trace.trace,
     dead.dead,
+    replay.replay,
     doctor.doctor,
     certify.certify,
 ):

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint, g, render_template, request
 
-from services.console import connections, dead, events, overview, runs
+from services.console import connections, dead, events, overview, replay_pages, runs
 from services.console.gate import HOME, Gate
 from services.console.live import Islands
 from services.console.operators import Operators
+from services.console.replays import Replays
 from services.console.sampling import Sampler
 from services.console.wording import FILTERS
 from shared.model.errors import Busy, InvalidInput, Unavailable
@@ -27,6 +28,7 @@ PAGES = (
     ("Runs", f"{HOME}/runs"),
     ("Connections", f"{HOME}/connections"),
     ("Dead letters", f"{HOME}/dead"),
+    ("Replay", f"{HOME}/replay"),
 )
 
 
@@ -41,6 +43,7 @@ class Console:
     probes: Mapping[str, Probe]
     timeout_s: float
     max_event_bytes: int
+    replays: Replays
 
 
 def blueprint(console: Console, gate: Gate) -> Blueprint:
@@ -60,6 +63,7 @@ def blueprint(console: Console, gate: Gate) -> Blueprint:
     runs.add_to(routes, console)
     connections.add_to(routes, console)
     dead.add_to(routes, console)
+    replay_pages.add_to(routes, console)
     return routes
 
 

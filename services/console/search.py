@@ -110,8 +110,8 @@ class Search:
         """What fits below the position `before`, or from the end of the log."""
         head = await self._log.head()
         top = head.last if before is None else max(0, min(before - 1, head.last))
-        if wanted.until:
-            top = min(top, await self._last_until(wanted.until, head.floor, head.last))
+        if until := moment("until", wanted.until):
+            top = min(top, await last_until(self._log, until, head.floor, head.last))
         known = await self._known(wanted) if wanted.find and before is None else []
         if known:
             return Found(known, None, len(known))
@@ -176,18 +176,18 @@ class Search:
         found = [entry for entry in reversed(entries) if wanted.fits(entry)][:SHOWN]
         return Found(found, entries[0].position if last > SHOWN and entries else None, len(entries))
 
-    async def _last_until(self, until: str, floor: int, last: int) -> int:
-        """The last position that was appended by then: entries are in the order of their times, near enough."""
-        limit = moment("until", until)
-        low, high = floor, last
-        while low < high and limit is not None:
-            middle = (low + high + 1) // 2
-            entries = (await self._log.read(middle - 1, 1)).entries
-            if not entries or entries[0].appended_at > limit:
-                high = middle - 1
-            else:
-                low = middle
-        return high
+
+async def last_until(log: EventLog, limit: datetime, floor: int, last: int) -> int:
+    """The last position that was appended by then: entries are in the order of their times, near enough."""
+    low, high = floor, last
+    while low < high:
+        middle = (low + high + 1) // 2
+        entries = (await log.read(middle - 1, 1)).entries
+        if not entries or entries[0].appended_at > limit:
+            high = middle - 1
+        else:
+            low = middle
+    return high
 
 
 def _more(position: int, floor: int) -> int | None:

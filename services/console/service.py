@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from services.console.gate import Gate
 from services.console.live import Islands
 from services.console.operators import OperatorCookie, Operators
+from services.console.replays import Replays
 from services.console.routes import Console
 from services.console.routes import blueprint as pages
 from services.console.sampling import Sampler
@@ -51,13 +52,16 @@ async def open_console(
     secret = settings.session_secret.get_secret_value() if settings.session_secret else None
     cookie = OperatorCookie(secret, operators, secure=settings.cookie_secure)
     sampler = Sampler(backends, settings.console_metrics_urls, settings.backend_timeout_s)
+    replays = Replays(backends.event_log, backends.broker, settings.max_event_bytes)
     console = Console(
-        backends, sampler, operators, Islands(stopping), probes, settings.backend_timeout_s, settings.max_event_bytes
-    )
+        backends, sampler, operators, Islands(stopping), probes, settings.backend_timeout_s, settings.max_event_bytes,
+        replays,
+    )  # fmt: skip
     sampling = asyncio.create_task(sampler.run(), name="console-sampler")
     try:
         yield pages(console, Gate(operators, cookie, demo_key))
     finally:
+        await replays.close()
         sampling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sampling

@@ -20,6 +20,7 @@ from shared.model.entry import Entry
 from shared.model.notification import LEVELS, is_link
 from shared.model.notification import TYPE as NOTIFICATION
 from shared.model.read_model import Changes, Model, Reading, Row, Table, get
+from shared.model.replay import is_replay
 from shared.model.tags import INBOX as INBOX_KIND
 
 MARKED = "carillon.inbox.marked"
@@ -212,6 +213,9 @@ def _item(entry: Entry) -> Row | None:
         return None
     attributes = from_json(entry.event)
     data = attributes.get("data")
+    if is_replay(attributes):
+        # The user has the original: seen, read or put away.
+        return None
     if not isinstance(data, dict) or not isinstance(title := data.get("title"), str) or not title.strip():
         return None
     topics = [tag.removeprefix("topic:") for tag in entry.audience if tag.startswith("topic:")]
