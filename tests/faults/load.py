@@ -58,7 +58,7 @@ async def under_load(platform: Platform, users: int = USERS) -> AsyncIterator[Lo
             try:
                 await load.arrives(users)
                 yield load
-            except AssertionError as stuck:
+            except Exception as stuck:
                 stuck.add_note(
                     f"{len(publisher.confirmed)} confirmed, {load.received} received; {await platform.whereabouts()}"
                 )
