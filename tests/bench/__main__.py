@@ -20,6 +20,7 @@ import uvloop
 
 from tests.bench import (
     append,
+    console,
     depth,
     fanout,
     inbox,
@@ -59,6 +60,7 @@ ALL: Sequence[Benchmark] = (
     projections.BENCHMARK,
     rebuild.BENCHMARK,
     inbox.BENCHMARK,
+    console.BENCHMARK,
     rivals.OF_1000,
     rivals.OF_5000,
     routings.BENCHMARK,
