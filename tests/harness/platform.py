@@ -205,6 +205,13 @@ class FourServices(Platform):
         await console.ready()
         return console
 
+    async def add_ingest(self) -> Service:
+        """One more ingest beside the first, ready."""
+        ingest = self._start("ingest", f"ingest-{len(self.ingests) + 1}")
+        self.ingests.append(ingest)
+        await ingest.ready()
+        return ingest
+
     async def add_edge(self, **settings: object) -> Service:
         """One more edge, ready, that differs from the others by these settings."""
         edge = self._start("edge", f"edge-{len(self.edges) + 1}", **settings)

@@ -7,7 +7,7 @@ import hashlib
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,7 +18,7 @@ import httpx
 from shared.model.notification import TYPE as NOTIFICATION
 from tests.harness.checker import Confirmed
 
-STRUCTURED = "application/cloudevents+json"
+STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
 SOURCE = "/tests/harness"
 # Promise 5: while a backend is down, an answer comes in bounded time. Longer than this is none.
 ANSWER_WITHIN_S = 10.0
@@ -64,22 +64,36 @@ class Publisher:
 
     async def publish_event(self, event: Mapping[str, Any]) -> Confirmed:
         """Sends the same event until it is answered 202."""
+        # The same trace at each try, so that it is known whichever of them is stored.
         confirmed = Confirmed(event, trace_id_of(event))
-        give_up_at = time.monotonic() + GIVE_UP_S
-        while (answer := await self.send(event)).status != httpx.codes.ACCEPTED:
-            if answer.status not in (None, httpx.codes.SERVICE_UNAVAILABLE) or time.monotonic() > give_up_at:
-                raise NotConfirmed(f"{event['id']}: {answer}")
-            await asyncio.sleep(RETRY_S * random.uniform(0.5, 1.5))
+        await self._until_accepted(lambda: self.send(event))
         self.confirmed.append(confirmed)
         return confirmed
 
+    async def publish_batch(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Sends the same batch until all of it is answered 202."""
+        await self._until_accepted(lambda: self.send_batch(events))
+        self.confirmed += [Confirmed(event, trace_id_of(event)) for event in events]
+
     async def send(self, event: Mapping[str, Any]) -> Answer:
         """One request, whatever comes of it."""
+        return await self._post(event, {"traceparent": f"00-{trace_id_of(event)}-{secrets.token_hex(8)}-01"})
+
+    async def send_batch(self, events: Sequence[Mapping[str, Any]]) -> Answer:
+        """One request with all of them, each of which brings its own trace context."""
+        return await self._post(events, {"Content-Type": BATCH})
+
+    async def _until_accepted(self, send: Callable[[], Awaitable[Answer]]) -> None:
+        give_up_at = time.monotonic() + GIVE_UP_S
+        while (answer := await send()).status != httpx.codes.ACCEPTED:
+            if answer.status not in (None, httpx.codes.SERVICE_UNAVAILABLE) or time.monotonic() > give_up_at:
+                raise NotConfirmed(f"{answer}")
+            await asyncio.sleep(RETRY_S * random.uniform(0.5, 1.5))
+
+    async def _post(self, body: object, headers: Mapping[str, str]) -> Answer:
         began = time.monotonic()
-        # The same trace at each try, so that it is known whichever of them is stored.
-        headers = {"traceparent": f"00-{trace_id_of(event)}-{secrets.token_hex(8)}-01"}
         try:
-            response = await self._client.post("/v1/events", json=event, headers=headers)
+            response = await self._client.post("/v1/events", json=body, headers=headers)
         except httpx.TransportError:
             answer = Answer(None, time.monotonic() - began)
         else:
