@@ -257,10 +257,15 @@ async def test_serving_goes_on_when_its_queue_was_deleted(
 async def test_a_call_whose_connection_breaks_says_so_at_once(rabbitmq: RabbitServer, namespace: str) -> None:
     async with proxy_before(rabbitmq.port) as proxy:
         behind = settings_for(f"amqp://guest:guest@127.0.0.1:{proxy.port}/", namespace)
-        async with open_broker(behind) as breaking:
+        async with open_broker(behind) as breaking, raw_channel(rabbitmq.url) as channel:
+            await breaking.ping()
+
+            async def is_sent() -> None:
+                queue = await channel.declare_queue(f"{namespace}.rpc", passive=True)
+                assert queue.declaration_result.message_count
+
             calling = asyncio.create_task(breaking.call(b"", 60))
-            await eventually(lambda: breaking._calls._waiting)
-            await asyncio.sleep(0.3)
+            await answered(is_sent, AssertionError)
             proxy.cut()
             with pytest.raises(BrokerUnavailable):
                 await asyncio.wait_for(calling, 5)

@@ -6,6 +6,7 @@ ignored is found out by the user who was not told.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
@@ -100,7 +101,7 @@ class Params(BaseModel):
 Model = TypeVar("Model", bound=Params)
 
 
-class Publishing(Params):
+class Publishing(Params, ABC):
     """What a method takes that publishes one event."""
 
     type_of_event: ClassVar[str]
@@ -110,9 +111,9 @@ class Publishing(Params):
         Annotated[Name, Field(description="The same key again is the same event, however often it is sent")] | None
     ) = None
 
+    @abstractmethod
     def event(self) -> dict[str, Any]:
         """What the parameters say of it."""
-        raise NotImplementedError
 
     def attributes(self) -> dict[str, Any]:
         """The event's, but for what its producer may leave out."""

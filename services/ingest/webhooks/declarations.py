@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -35,7 +36,7 @@ DIGEST = "digest"
 ToleranceS = Annotated[float, Field(gt=0, le=MAX_TOLERANCE_S)]
 
 
-class AnySource(Declared):
+class AnySource(Declared, ABC):
     """What is the same for every kind."""
 
     kind: str
@@ -56,13 +57,13 @@ class AnySource(Declared):
         """Whether events of the sender's test mode go nowhere."""
         return False
 
+    @abstractmethod
     def scheme(self, secrets: Keys) -> Scheme:
         """How its requests are verified. Raises `NoSecret` where a secret is none of this kind."""
-        raise NotImplementedError
 
+    @abstractmethod
     def naming(self, name: str) -> Naming:
         """How its events are called; `name` is the source's."""
-        raise NotImplementedError
 
     def source(self, name: str, secrets: Keys) -> Source:
         """The source. Raises `NoSecret`."""
