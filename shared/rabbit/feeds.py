@@ -31,7 +31,7 @@ OnProgress = Callable[[int], None]
 FEEDS_PER_CHANNEL = 500
 # One command's time must be enough for so many, also on a broker that a thousand others are at: a feed
 # of five thousand users that is opened again has fifteen thousand.
-BIND_AT_ONCE = 250
+BIND_AT_ONCE = 50
 
 _log = logging.getLogger(__name__)
 

@@ -239,7 +239,7 @@ class Client(asyncio.Protocol):
             self.closings.append(Closing(about["reason"], about["reconnect"], retry_ms))
             # Who is told not to come back by itself signs in first.
             self._stays_away = not about["reconnect"]
-        elif data:
+        elif data and event != "inbox.changed":
             self._deliver(event, str(id_), json.loads(data))
 
     def _deliver(self, event: str, id_: str, content: Any) -> None:

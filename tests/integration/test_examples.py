@@ -158,7 +158,8 @@ async def test_a_break_in_the_middle_leaves_no_gap_and_no_repeat(
 
 
 async def test_a_run_that_is_stopped_ends_its_stream(dev: DevPlatform) -> None:
-    running = await start(["examples.workflow", "release", "--id", "stopped"], env_of(dev))
+    # So slowly that none of its steps is over before the signal comes.
+    running = await start(["examples.workflow", "release", "--id", "stopped", "--pace", "30"], env_of(dev))
     assert running.stdout is not None
     while b"checkout: running" not in await asyncio.wait_for(running.stdout.readline(), 20):
         pass
