@@ -32,7 +32,9 @@ test: setup ## every test, with real RabbitMQ, MongoDB and Chromium
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) --ignore tests/faults $(ARGS)
+	@# By themselves: what a kill under load may take is measured in seconds.
+	$(BIN)/pytest tests/faults $(ARGS)
 
 .PHONY: check
 check: .stamps/test .stamps/client-tests ## format, lint, types, imports, unit tests: seconds
