@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from services.console.service import open_console
 from services.dev import routes
 from services.dev.greeting import greeting, prove, sign_in
+from services.dev.programs import open_programs
 from services.dev.secret import folder_secret
 from services.edge.service import blueprints as edge_blueprints
 from services.edge.service import open_edge
@@ -50,11 +51,12 @@ async def run(settings: Settings, stopping: asyncio.Event, *, port: int, data_di
         open_edge(settings, backends, stopping) as edge,
         open_ingest(settings, backends, _fixed_keys(settings)) as doors,
         open_console(settings, backends, probes(backends, lag), stopping, demo_key=DEMO_KEY) as console,
+        open_programs(DEMO_KEY) as programs,
     ):
         app = make_app(
             "dev",
             settings,
-            routes.blueprint(secret),
+            routes.blueprint(secret, programs),
             # Before ingest, whose `POST /v1/events` has the address, too: of two that answer its
             # OPTIONS the first does, and browsers ask that whether other sites' pages may stream.
             *edge_blueprints(edge, settings),

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from services.dev.programs import MAX_RUNNING
 from tests.e2e.conftest import SCREENSHOTS
 from tests.harness.platform import DevPlatform
 
@@ -17,6 +18,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 # The page waits for `retry:` before it reconnects, and the machine is busy.
 RECONNECTED_WITHIN_MS = 20_000
+# A program starts an interpreter of its own.
+WITHIN_MS = 30_000
 
 
 async def opened(browser: Browser, url: str, **context: object) -> tuple[Page, list[str]]:
@@ -58,6 +61,7 @@ async def test_publish_from_the_page_and_from_the_pasted_curl(browser: Browser, 
     async with DevPlatform(tmp_path) as dev:
         await dev.start()
         page, errors = await opened(browser, dev.ingest_url)
+        await page.get_by_text("Write the event yourself").click()
         for sample in ("security_advisory.published", "sponsorship.created"):
             await page.get_by_role("button", name=sample).click()
             await page.get_by_role("button", name="Publish", exact=True).click()
@@ -82,6 +86,7 @@ async def test_what_the_page_refuses_says_why(browser: Browser, tmp_path: Path) 
     async with DevPlatform(tmp_path) as dev:
         await dev.start()
         page, _ = await opened(browser, dev.ingest_url)
+        await page.get_by_text("Write the event yourself").click()
         for field, value, said in (("audience", "bob", "bob"), ("type", "reset", "type"), ("data", "{", "JSON")):
             before = await page.locator(f"#{field}").input_value()
             await page.locator(f"#{field}").fill(value)
@@ -96,7 +101,8 @@ async def test_each_user_sees_their_own(browser: Browser, tmp_path: Path) -> Non
         await dev.start()
         alice, _ = await opened(browser, dev.ingest_url)
         bob, _ = await opened(browser, dev.ingest_url)
-        await bob.locator("#user").select_option("bob")
+        await bob.get_by_role("button", name="bob", exact=True).click()
+        await expect(bob.get_by_role("button", name="bob", exact=True)).to_have_attribute("aria-pressed", "true")
         await is_live(bob)
         both = await publish(dev.ingest_url, 1, "everyone")
         for_bob = await publish(dev.ingest_url, 2, "user:bob")
@@ -105,6 +111,65 @@ async def test_each_user_sees_their_own(browser: Browser, tmp_path: Path) -> Non
         await expect(bob.locator("#count")).to_have_text("2")
         assert await shown_ids(alice) == [for_alice, both]
         assert await shown_ids(bob) == [for_bob, both]
+
+
+async def test_examples_run_beside_their_stream_and_what_was_cut_off_comes_from_the_log(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with DevPlatform(tmp_path) as dev:
+        await dev.start()
+        page, errors = await opened(browser, f"{dev.ingest_url}/?pace=0.1")
+        for name in ("Run the workflow", "Run a job"):
+            await page.get_by_role("button", name=name).click()
+            await expect(page.locator("#outcome")).to_have_text(re.compile("started: "), timeout=WITHIN_MS)
+        # What chance lets fail has ended, too.
+        ended = page.locator(".run[data-status=completed], .run[data-status=failed]")
+        await expect(ended).to_have_count(2, timeout=WITHIN_MS)
+        assert await ended.locator("[data-step]").count() > 5
+
+        await page.get_by_role("button", name="Cut the connection").click()
+        await expect(page.locator("#status")).to_have_attribute("data-state", "offline", timeout=WITHIN_MS)
+        missed = await publish(dev.ingest_url, 1, subject="order/1")
+        await page.get_by_role("button", name="Let it resume").click()
+        await is_live(page)
+        await expect(page.locator("#events .note.back")).to_have_text("Resumed: 1 event came from the log")
+        trace = page.locator(f"#events li[data-id={missed}] a.trace")
+        await expect(trace).to_have_attribute("href", re.compile(r"/console/events/\d+"))
+        assert errors == []
+
+
+async def test_a_notification_is_in_the_inbox_and_a_toast_until_it_is_dismissed(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with DevPlatform(tmp_path) as dev:
+        await dev.start()
+        page, errors = await opened(browser, dev.ingest_url, viewport={"width": 1280, "height": 900})
+        await page.get_by_role("button", name="Send a notification").click()
+        toast = page.locator("carillon-inbox .toast")
+        await expect(toast).to_have_count(1, timeout=WITHIN_MS)
+        await expect(page.locator("carillon-inbox li").get_by_text("Build 812 passed")).to_be_visible()
+        await page.get_by_role("button", name="Dismiss: Build 812 passed").click()
+        await expect(toast).to_have_count(0)
+        assert errors == []
+
+
+async def test_programs_are_started_for_the_page_only_and_nothing_else_is(tmp_path: Path) -> None:
+    async with DevPlatform(tmp_path) as dev, httpx.AsyncClient() as client:
+        await dev.start()
+        for body, headers, status in (
+            (b'{"program": "job", "user": "alice"}', {"Origin": "https://elsewhere.example"}, 403),
+            (b'{"program": "rm", "user": "alice"}', {}, 400),
+            (b'{"program": "job", "user": "root"}', {}, 400),
+            (b'{"program": "job", "user": "alice", "pace": -1}', {}, 400),
+            (b'["job"]', {}, 400),
+            (b"x" * 2000, {}, 413),
+        ):
+            answer = await client.post(f"{dev.ingest_url}/dev/programs", content=body, headers=headers)
+            assert answer.status_code == status, (body, answer.text)
+        asked = {"program": "job", "user": "alice", "pace": 5}
+        statuses = [(await client.post(f"{dev.ingest_url}/dev/programs", json=asked)).status_code for _ in range(6)]
+        assert statuses == [202] * MAX_RUNNING + [429] * (6 - MAX_RUNNING)
+        assert (await client.get(f"{dev.ingest_url}/healthz")).status_code == 200
 
 
 @pytest.mark.parametrize("signal", ["kill", "terminate"])

@@ -1,202 +1,184 @@
-// The demo page: signs in as a demo user, shows the user's stream, publishes. It uses nothing but the
-// public API, except for the demo token, which stands for your own login.
+// The demo page. It uses nothing but the public API and the browser client; only who signs in is the demo's own.
 
-const $ = (id) => document.getElementById(id);
-const SHOWN_MAX = 200; // the page keeps what a person can look at, not the log
+import { $, button, element } from "./dom.js";
+import { Network } from "./network.js";
+import { curlOf, presets, publish } from "./publish.js";
+import { RunsView } from "./runs-view.js";
+import { signedIn, signIn, signOut, USERS } from "./session.js";
+import { StreamView, traceLink } from "./stream-view.js";
 
-let source = null;
-let count = 0;
+const SHARING = {
+  leader: "has the connection of all tabs",
+  follower: "uses another tab's connection",
+  alone: "has a connection of its own",
+  none: "has none",
+};
+const SIGN_IN_AGAIN_MS = 2000;
+const events = new StreamView();
+const runs = new RunsView();
+const network = new Network(showCut);
+let carillon = null;
+let client = null;
+let user = null;
 
-async function signIn(user) {
-  const token = await (await fetch(`/dev/token?user=${encodeURIComponent(user)}`)).text();
-  const answer = await fetch("/v1/session", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
-  if (!answer.ok) throw new Error((await answer.json()).detail);
-}
+// Who.
 
-// EventSource shows named events only to listeners of that name, and the page wants them all: so it
-// reads the stream itself. The browser client of Carillon will do this better; see docs/protocol.md.
-class Stream {
-  constructor(onFrame, onState) {
-    this.cursor = null;
-    this.retryMs = 2000;
-    this.stopped = new AbortController();
-    this.run(onFrame, onState);
-  }
-
-  close() { this.stopped.abort(); }
-
-  async run(onFrame, onState) {
-    while (!this.stopped.signal.aborted) {
-      onState("connecting");
-      try {
-        await this.read(onFrame, onState);
-      } catch (error) {
-        if (this.stopped.signal.aborted) return;
-        if (error.status === 401) return onState("offline", "signed out");
-      }
-      onState("offline", "reconnecting");
-      await new Promise((resolve) => setTimeout(resolve, this.retryMs * (0.5 + Math.random() / 2)));
-    }
-  }
-
-  async read(onFrame, onState) {
-    // Without a cursor of its own the page asks for all that is kept, so that a reload shows it again.
-    const headers = { "Last-Event-ID": this.cursor ?? "earliest" };
-    const answer = await fetch("/v1/events", { headers, signal: this.stopped.signal, cache: "no-store" });
-    if (!answer.ok) throw Object.assign(new Error(answer.statusText), { status: answer.status });
-    onState("live");
-    let rest = "";
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      const blocks = (rest + value).split("\n\n");
-      rest = blocks.pop();
-      for (const block of blocks) this.take(block, onFrame);
-    }
-  }
-
-  take(block, onFrame) {
-    const frame = { event: "message", data: [] };
-    for (const line of block.split("\n")) {
-      const [, name, text] = /^([^:]*):? ?(.*)$/.exec(line);
-      if (name === "id") this.cursor = frame.id = text;
-      else if (name === "event") frame.event = text;
-      else if (name === "data") frame.data.push(text);
-      else if (name === "retry") this.retryMs = Number(text);
-    }
-    if (frame.data.length) onFrame({ ...frame, data: frame.data.join("\n") });
-  }
-}
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function showFrame({ id, event, data }) {
-  if (id) $("cursor").textContent = id;
-  if (event === "connected") return;
-  const item = event === "reset" || event === "closing" ? notice(event, JSON.parse(data)) : card(id, JSON.parse(data));
-  $("events").prepend(item);
-  $("empty").hidden = true;
-  while ($("events").children.length > SHOWN_MAX) $("events").lastElementChild.remove();
-}
-
-function notice(event, about) {
-  const what = event === "reset" ? "History is gone; showing what comes from now on" : "The server ended the stream";
-  return element("li", "notice", `${what} (${about.reason})`);
-}
-
-function card(cursor, event) {
-  const item = element("li");
-  item.dataset.cursor = cursor;
-  item.dataset.id = event.id;
-  const head = element("div", "head");
-  head.append(element("span", "type", event.type), element("span", "meta", `#${cursor.split(".").pop()}`));
-  if (event.subject) head.append(element("span", "meta", event.subject));
-  const details = element("details");
-  details.append(element("summary", "", preview(event)), element("pre", "", JSON.stringify(event, null, 2)));
-  item.append(head, element("div", "meta", `${event.source} · trace ${(event.traceparent ?? "").split("-")[1] ?? "none"}`), details);
-  $("count").textContent = ++count;
-  return item;
-}
-
-function preview(event) {
-  const text = JSON.stringify(event.data ?? null);
-  return text.length > 90 ? `${text.slice(0, 90)}…` : text;
-}
-
-function clearStream() {
-  $("events").replaceChildren();
-  $("count").textContent = count = 0;
-  $("cursor").textContent = "none";
-  $("empty").hidden = false;
-}
-
-function showState(state, detail) {
-  $("status").dataset.state = state;
-  $("status").textContent = detail ?? state;
-}
-
-async function follow(user) {
-  source?.close();
-  clearStream();
-  showCurl(user);
+async function begin() {
   try {
-    await signIn(user);
-    source = new Stream(showFrame, showState);
+    const found = await signedIn();
+    if (found === null && sessionStorage.getItem("out")) return showOut("You are signed out", "Nothing of yours is shown.");
+    await become(found ?? USERS[0], found === null);
   } catch (error) {
-    showState("offline", `cannot sign in: ${error.message}`);
-    setTimeout(() => user === $("user").value && follow(user), 2000);
+    say(`cannot sign in: ${error.message}`, true);
+    setTimeout(begin, SIGN_IN_AGAIN_MS);
   }
 }
 
-async function publish(form) {
-  const attributes = {
-    specversion: "1.0", id: crypto.randomUUID(), source: "/demo/page", type: form.type.value,
-    time: new Date().toISOString(), datacontenttype: "application/json", data: JSON.parse(form.data.value || "null"),
+async function become(name, mustSignIn) {
+  if (mustSignIn) await signIn(name);
+  sessionStorage.removeItem("out");
+  user = name;
+  showUser();
+  follow();
+}
+
+async function leave() {
+  sessionStorage.setItem("out", "1");
+  await signOut();
+}
+
+function showUser() {
+  const choices = USERS.map((name) => button(name, "choice", () => name !== user && become(name, true)));
+  choices.forEach((each) => each.setAttribute("aria-pressed", String(each.textContent === user)));
+  $("who").replaceChildren(...choices, button("Sign out", "link", leave));
+  $("curl").textContent = curlOf(user);
+  $("audience").value = `user:${user}`;
+  $("presets").replaceChildren(...presets(user).map(([text, act]) => button(text, "preset", () => attempt(act))));
+}
+
+function showOut(title, why) {
+  $("out").hidden = false;
+  $("out-title").textContent = title;
+  $("out-why").textContent = why;
+  $("out-choice").replaceChildren(...USERS.map((name) => button(`Sign in as ${name}`, "main", () => become(name, true))));
+}
+
+// What they see.
+
+function follow() {
+  client?.close();
+  runs.end();
+  events.clear();
+  $("out").hidden = true;
+  if (!carillon) return;
+  client = carillon.connect({ from: "earliest", fetch: network.fetch });
+  const mine = client;
+  client.on("*", (event, { cursor }) => events.event(event, cursor));
+  client.on("reset", ({ data }) => events.reset(data.reason));
+  client.onStatus((situation) => mine === client && showSituation(situation));
+  runs.begin(client);
+  inbox.client = client;
+  showSituation(client.situation);
+}
+
+function showSituation({ status, reason, retryInMs }) {
+  if (status === "offline") events.away(client.cursor, network.isCut ? "cut" : reason);
+  if (status === "live") events.back();
+  $("out").hidden = status !== "expired";
+  if (status === "expired") showExpired(reason);
+  $("status").dataset.state = status;
+  const wait = retryInMs === undefined ? "" : `, again in ${Math.ceil(retryInMs / 1000)} s`;
+  $("status").textContent = status === "offline" ? `offline: ${network.isCut ? "cut" : reason}${wait}` : status;
+  $("sharing").textContent = SHARING[client.sharing];
+  $("cut").disabled = status === "expired";
+}
+
+function showExpired(reason) {
+  if (reason !== "other-user") return showOut("You are signed out", "In every tab of this browser. Nothing of yours is shown.");
+  showOut("Somebody else has signed in", `In this browser; this tab was ${user}'s. A private window has a session of its own.`);
+}
+
+function showCut(isCut) {
+  $("cut").textContent = isCut ? "Let it resume" : "Cut the connection";
+  $("cut").setAttribute("aria-pressed", String(isCut));
+  $("link-hint").textContent = isCut ? "Now publish something: it waits in the log, and comes in order when you let it resume." : "";
+}
+
+// The element is a bell where there is little room, and beside the rest where there is much.
+
+const inbox = document.createElement("carillon-inbox");
+inbox.setAttribute("toasts", "");
+const isWide = matchMedia("(min-width: 68rem)");
+
+function place() {
+  inbox.toggleAttribute("inline", isWide.matches);
+  (isWide.matches ? $("inbox-place") : $("bell-place")).append(inbox);
+}
+
+// What they do.
+
+async function attempt(act) {
+  try {
+    const { said, trace, command } = await act();
+    say(said, false, trace);
+    if (command) [$("program").hidden, $("command").textContent] = [false, command];
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+function say(text, isBad, trace) {
+  $("outcome").replaceChildren(text);
+  $("outcome").toggleAttribute("data-bad", isBad);
+  if (trace) $("outcome").append(" ", traceLink(trace, `/console/events?find=${trace}`));
+}
+
+function ofForm({ type, audience, subject, data }) {
+  return {
+    type: type.value, audience: audience.value.trim().split(/\s+/).join(" "), subject: subject.value,
+    datacontenttype: "application/json", data: JSON.parse(data.value || "null"),
   };
-  if (form.audience.value.trim()) attributes.audience = form.audience.value.trim().split(/\s+/).join(" ");
-  if (form.subject.value) attributes.subject = form.subject.value;
-  const answer = await fetch("/v1/events", {
-    method: "POST",
-    headers: { Authorization: "Bearer dev", "Content-Type": "application/cloudevents+json" },
-    body: JSON.stringify(attributes),
-  });
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(`${body.field ?? body.title}: ${body.detail}; ${body.fix ?? ""}`);
-  return body;
-}
-
-function say(text, bad) {
-  $("outcome").textContent = text;
-  $("outcome").toggleAttribute("data-bad", bad);
-}
-
-function showCurl(user) {
-  $("curl").textContent =
-    `curl ${location.origin}/v1/events -H 'Authorization: Bearer dev' \\\n` +
-    `  -H 'Content-Type: application/cloudevents+json' \\\n` +
-    `  -d '{"specversion":"1.0","id":"'$(date +%s%N)'","source":"/shell","type":"greeting.sent","audience":"user:${user}","data":{"text":"Hello from the shell"}}'`;
 }
 
 async function offerSamples() {
   const { samples } = await (await fetch("/dev/samples.json")).json();
   for (const sample of samples) {
-    const button = element("button", "quiet", sample.type.replace("com.github.", ""));
-    button.type = "button";
-    button.title = `A real GitHub webhook, to ${sample.to}`;
-    button.onclick = () => {
+    const filler = button(sample.type.replace("com.github.", ""), "quiet", () => {
       $("type").value = sample.type;
       $("audience").value = sample.to;
       $("subject").value = sample.subject ?? "";
       $("data").value = JSON.stringify(sample.data, null, 1);
-    };
-    $("samples").append(button);
+    });
+    filler.title = `A real GitHub webhook, to ${sample.to}`;
+    $("samples").append(filler);
   }
 }
 
-$("publish").addEventListener("submit", async (submitted) => {
-  submitted.preventDefault();
+async function load() {
   try {
-    const { accepted } = await publish(submitted.target.elements);
-    say(`accepted ${accepted[0].id}`, false);
-  } catch (error) {
-    say(error.message, true);
+    carillon = await import("/client/carillon.js");
+    await import("/client/inbox-element.js");
+  } catch {
+    const told = await fetch("/client/carillon.js").then((answer) => answer.json()).catch(() => ({}));
+    $("missing").hidden = false;
+    $("missing-why").textContent = told.fix ? `${told.detail}: ${told.fix}.` : "It could not be loaded.";
   }
+}
+
+$("publish").addEventListener("submit", (submitted) => {
+  submitted.preventDefault();
+  void attempt(async () => publish(ofForm(submitted.target.elements)));
 });
 $("copy").addEventListener("click", async () => {
   await navigator.clipboard.writeText($("curl").textContent);
   $("copy").textContent = "Copied";
   setTimeout(() => ($("copy").textContent = "Copy"), 1500);
 });
-$("user").addEventListener("change", () => {
-  sessionStorage.setItem("user", $("user").value);
-  follow($("user").value);
-});
-$("user").value = sessionStorage.getItem("user") ?? "alice";
-offerSamples();
-follow($("user").value);
+$("cut").addEventListener("click", () => network.toggle());
+$("again").addEventListener("click", () => location.reload());
+isWide.addEventListener("change", place);
+setInterval(() => ($("cursor").textContent = client?.cursor ?? "none"), 250);
+void offerSamples();
+await load();
+place();
+await begin();

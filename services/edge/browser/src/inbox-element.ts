@@ -4,10 +4,12 @@ import { type Client, connect } from "./client.js";
 import type { Unsubscribe } from "./handlers.js";
 import { type Inbox, type InboxItem, type InboxState, inbox, type Mark } from "./inbox.js";
 import { type Filter, InboxPanel } from "./inbox-panel.js";
+import * as desktop from "./desktop.js";
 import { create, icon } from "./elements.js";
-import type { RowHost } from "./inbox-row.js";
+import { isElsewhere, type RowHost } from "./inbox-row.js";
 import { STYLE } from "./inbox-style.js";
-import { ENGLISH, shownCount, type Words } from "./words.js";
+import { Toasts } from "./toasts.js";
+import { ENGLISH, safeLink, shownCount, type Words } from "./words.js";
 
 export type { Words } from "./words.js";
 
@@ -16,13 +18,15 @@ const NAME = "carillon-inbox";
 const RETELL_MS = 30_000;
 
 export class CarillonInbox extends HTMLElement implements RowHost {
-  static readonly observedAttributes = ["open"];
+  static readonly observedAttributes = ["open", "inline", "desktop"];
 
   words: Words = ENGLISH;
   readonly #badge = create("span", { class: "count", part: "count", "aria-hidden": "true", hidden: "" });
   readonly #bell = create("button", { type: "button", class: "bell", part: "bell", "aria-haspopup": "dialog", "aria-expanded": "false" });
   readonly #said = create("div", { class: "hush", role: "status" });
   readonly #panel: InboxPanel;
+  readonly #toasts = new Toasts(this, () => this.#bell.focus());
+  #desktop: desktop.Desktop | null = null;
   #client: Client | null = null;
   /** A client that the element has opened itself, and closes. */
   #own: Client | null = null;
@@ -47,8 +51,10 @@ export class CarillonInbox extends HTMLElement implements RowHost {
       choose: (filter) => this.#choose(filter),
       box: () => this.#current,
       act: (mark, ids) => void this.#act(mark, ids),
+      mayAsk: () => this.hasAttribute("desktop") && desktop.mayAsk(),
+      ask: () => void desktop.ask().then(() => this.#draw()),
     });
-    root.append(this.#bell, this.#panel.element, this.#said);
+    root.append(this.#bell, this.#panel.element, this.#toasts.element, this.#said);
     this.#bell.addEventListener("click", () => (this.open ? this.hide() : this.show()));
     this.addEventListener("keydown", (key) => this.#pressed(key));
   }
@@ -73,6 +79,10 @@ export class CarillonInbox extends HTMLElement implements RowHost {
 
   get open(): boolean {
     return this.hasAttribute("open");
+  }
+
+  get #isInline(): boolean {
+    return this.hasAttribute("inline");
   }
 
   get template(): HTMLTemplateElement | null {
@@ -104,17 +114,29 @@ export class CarillonInbox extends HTMLElement implements RowHost {
     this.#ticking = setInterval(() => this.#panel.tick(), RETELL_MS);
     // A page that gives a client does so in the same breath.
     queueMicrotask(() => this.isConnected && !this.#box && this.#begin());
-    this.#draw();
+    this.#arrange();
   }
 
   disconnectedCallback(): void {
     document.removeEventListener("pointerdown", this.#pressedElsewhere);
     clearInterval(this.#ticking);
     this.#stop();
+    this.#arrange();
   }
 
-  attributeChangedCallback(_name: string, before: string | null, now: string | null): void {
-    if ((before === null) !== (now === null)) this.#toggled(now !== null);
+  attributeChangedCallback(name: string, before: string | null, now: string | null): void {
+    if ((before === null) === (now === null)) return;
+    if (name === "open") this.#toggled(now !== null);
+    else this.#arrange();
+  }
+
+  /** As a bell with a panel or a part of the page; with an eye on whether the page is in sight, or not. */
+  #arrange(): void {
+    this.#desktop?.close();
+    const isTelling = this.isConnected && this.hasAttribute("desktop");
+    this.#desktop = isTelling ? new desktop.Desktop((item) => this.#chosen(item)) : null;
+    this.#panel.element.setAttribute("role", this.#isInline ? "region" : "dialog");
+    this.#draw();
   }
 
   // Whose inbox.
@@ -153,6 +175,7 @@ export class CarillonInbox extends HTMLElement implements RowHost {
     this.#box?.close();
     this.#shown?.close();
     this.#box = this.#shown = null;
+    this.#toasts.clear();
   }
 
   #opening(options: { unread?: boolean; archived?: boolean }): Inbox {
@@ -183,9 +206,21 @@ export class CarillonInbox extends HTMLElement implements RowHost {
   }
 
   #arrived(items: readonly InboxItem[]): void {
-    if (!this.open) this.#box?.show();
+    if (!this.open && !(this.#isInline && this.#panel.isInUse)) this.#box?.show();
     this.#say(this.words.arrived(items.length, items[0]!.title));
+    const unread = items.filter(({ read, archived }) => !read && !archived);
+    if (this.hasAttribute("toasts") && !this.open && !document.hidden) this.#toasts.show(unread);
+    void this.#desktop?.tell(unread);
     this.dispatchEvent(new CustomEvent("carillon-arrival", { detail: { items }, bubbles: true, composed: true }));
+  }
+
+  /** A notification of the system was clicked. */
+  #chosen(item: InboxItem): void {
+    const href = safeLink(item.link, document.baseURI);
+    this.mark("read", item);
+    if (!this.opened(item) || href === null) return;
+    if (isElsewhere(href)) open(href, "_blank", "noopener,noreferrer");
+    else location.assign(href);
   }
 
   #say(text: string): void {
@@ -214,13 +249,15 @@ export class CarillonInbox extends HTMLElement implements RowHost {
   };
 
   #draw(): void {
-    const counts = this.#box?.state.counts;
+    const { counts, items = [] } = this.#box?.state ?? {};
+    this.#toasts.keep((id) => !items.some((item) => item.id === id && item.read));
     const count = counts?.unread ? shownCount(counts.unread, counts.limit) : null;
     this.#badge.hidden = count === null;
     this.#badge.textContent = count ?? "";
     this.#bell.setAttribute("aria-label", count === null ? this.words.bellNone : this.words.bell(count));
-    this.#panel.element.hidden = !this.open;
-    if (this.open) this.#panel.draw(this.#current?.state ?? null, this.#client?.status ?? "connecting", counts?.unread ?? 0);
+    const isShown = this.open || this.#isInline;
+    this.#panel.element.hidden = !isShown;
+    if (isShown) this.#panel.draw(this.#current?.state ?? null, this.#client?.status ?? "connecting", counts?.unread ?? 0);
   }
 }
 

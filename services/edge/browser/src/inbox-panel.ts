@@ -16,6 +16,9 @@ export interface PanelHost {
   choose(filter: Filter): void;
   box(): Inbox | null;
   act(mark: Mark, ids: string[] | "all"): void;
+  /** Whether the user can be asked to permit notifications of the system, and asking them. */
+  mayAsk(): boolean;
+  ask(): void;
 }
 
 const FILTERS = ["all", "unread", "archived"] as const;
@@ -38,6 +41,7 @@ export class InboxPanel {
   readonly #state = create("div", { class: "state", part: "state", hidden: "" });
   readonly #empty = create("slot", { name: "empty" });
   readonly #older = create("button", { type: "button", class: "older", part: "older", hidden: "" });
+  readonly #permit = create("button", { type: "button", class: "older", part: "permit", hidden: "" });
   readonly #rows = new Map<string, Row>();
   readonly #sight: Sight;
   #isAsking = false;
@@ -51,7 +55,7 @@ export class InboxPanel {
     header.append(this.#title, this.#markAll, this.#close);
     this.#note.append(this.#noteText, this.#retry);
     this.#scroll.append(this.#fresh, this.#list, this.#state, this.#older);
-    this.element.append(header, this.#filters, this.#note, this.#scroll);
+    this.element.append(header, this.#filters, this.#note, this.#scroll, this.#permit);
     for (const filter of FILTERS) this.#filters.append(this.#filterButton(filter));
     this.#sight = new Sight(this.#scroll, (rows) => this.#seen(rows));
     this.#close.addEventListener("click", () => host.close());
@@ -59,6 +63,7 @@ export class InboxPanel {
     this.#retry.addEventListener("click", () => void host.box()?.reload());
     this.#fresh.addEventListener("click", () => this.#showFresh());
     this.#older.addEventListener("click", () => void this.#more());
+    this.#permit.addEventListener("click", () => host.ask());
     this.#scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.rename();
   }
@@ -71,6 +76,11 @@ export class InboxPanel {
     this.element.focus({ preventScroll: true });
   }
 
+  /** Whether somebody is at it, so that it must hold still. */
+  get isInUse(): boolean {
+    return this.#scroll.scrollTop > 0 || this.element.matches(":hover, :focus-within");
+  }
+
   /** Says all in the words of now. */
   rename(): void {
     const words = this.#words;
@@ -78,6 +88,7 @@ export class InboxPanel {
     this.#markAll.textContent = words.markAll;
     this.#retry.textContent = words.retry;
     this.#older.textContent = words.older;
+    this.#permit.textContent = words.permit;
     this.#close.setAttribute("aria-label", words.close);
     this.#filters.setAttribute("aria-label", words.filter);
     FILTERS.forEach((filter, at) => (this.#filters.children[at]!.textContent = words[filter]));
@@ -91,6 +102,7 @@ export class InboxPanel {
     this.#fresh.hidden = !state?.held;
     this.#fresh.textContent = this.#words.fresh(state?.held ?? 0);
     this.#older.hidden = !state?.hasMore || !isThere;
+    this.#permit.hidden = status === "expired" || !this.host.mayAsk();
     this.#filters.hidden = status === "expired";
     this.#drawNote(state, status);
     this.#state.hidden = isThere;

@@ -15,6 +15,12 @@ export interface RowHost {
   opened(item: InboxItem): boolean;
 }
 
+/** How an item is drawn: what is chosen, and in it the time, unless the page draws it itself. */
+export interface Drawn {
+  readonly main: HTMLElement;
+  readonly time: HTMLElement | null;
+}
+
 const LEVELS = ["info", "success", "warning", "error"] as const;
 
 export class Row {
@@ -42,7 +48,9 @@ export class Row {
     this.element.dataset.level = levelOf(item);
     this.element.toggleAttribute("data-unread", !item.read);
     this.element.setAttribute("part", item.read ? "item" : "item item-unread");
-    this.element.replaceChildren(this.#main(item), this.#actions(item));
+    const { main, time } = drawn(item, this.host);
+    this.#time = time;
+    this.element.replaceChildren(main, this.#actions(item));
     if (focused) this.element.querySelector<HTMLElement>(`.${focused}`)?.focus();
   }
 
@@ -55,37 +63,6 @@ export class Row {
     const root = this.element.getRootNode() as ShadowRoot | Document;
     const active = root.activeElement;
     return active && this.element.contains(active) ? (["main", "toggle", "archive"].find((name) => active.classList.contains(name)) ?? null) : null;
-  }
-
-  #main(item: InboxItem): HTMLElement {
-    const href = safeLink(item.link, document.baseURI);
-    const main = href === null ? create("button", { type: "button" }) : create("a", { href });
-    main.className = "main";
-    main.part.add("item-main");
-    if (href !== null && new URL(href).origin !== location.origin) {
-      main.setAttribute("target", "_blank");
-      main.setAttribute("rel", "noopener noreferrer");
-    }
-    main.append(...this.#content(item));
-    main.addEventListener("click", (click) => {
-      if (!this.host.opened(this.item)) click.preventDefault();
-      if (!this.item.read) this.host.mark("read", this.item);
-    });
-    return main;
-  }
-
-  #content(item: InboxItem): Node[] {
-    if (this.host.template) return [filled(this.host.template, item)];
-    const { words, locale } = this.host;
-    const level = levelOf(item);
-    const name = create("span", { class: "name", part: "item-title", dir: "auto" }, item.title);
-    const state = create("span", { class: "hush" }, [words.levels[level], item.read ? "" : words.unreadItem].filter(Boolean).join(", "));
-    const sign = create("span", { class: "level", part: "item-level" });
-    sign.append(icon(level), state);
-    const body = item.body ? [create("span", { class: "body", part: "item-body", dir: "auto" }, item.body)] : [];
-    this.#time = create("time", { class: "when", part: "item-time", datetime: item.time, title: fullTime(item.time, locale) });
-    this.tick(Date.now());
-    return [sign, name, ...body, this.#time];
   }
 
   #actions(item: InboxItem): HTMLElement {
@@ -103,6 +80,39 @@ export class Row {
     button.addEventListener("click", () => this.host.mark(mark, this.item));
     return button;
   }
+}
+
+/** Draws an item; chosen, it is opened, and read. */
+export function drawn(item: InboxItem, host: RowHost): Drawn {
+  const href = safeLink(item.link, document.baseURI);
+  const main = href === null ? create("button", { type: "button" }) : create("a", { href });
+  main.className = "main";
+  main.part.add("item-main");
+  if (href !== null && isElsewhere(href)) {
+    main.setAttribute("target", "_blank");
+    main.setAttribute("rel", "noopener noreferrer");
+  }
+  const { content, time } = contentOf(item, host);
+  main.append(...content);
+  main.addEventListener("click", (click) => {
+    if (!host.opened(item)) click.preventDefault();
+    if (!item.read) host.mark("read", item);
+  });
+  return { main, time };
+}
+
+export const isElsewhere = (href: string): boolean => new URL(href).origin !== location.origin;
+
+function contentOf(item: InboxItem, { template, words, locale }: RowHost): { content: Node[]; time: HTMLElement | null } {
+  if (template) return { content: [filled(template, item)], time: null };
+  const level = levelOf(item);
+  const name = create("span", { class: "name", part: "item-title", dir: "auto" }, item.title);
+  const state = create("span", { class: "hush" }, [words.levels[level], item.read ? "" : words.unreadItem].filter(Boolean).join(", "));
+  const sign = create("span", { class: "level", part: "item-level" });
+  sign.append(icon(level), state);
+  const body = item.body ? [create("span", { class: "body", part: "item-body", dir: "auto" }, item.body)] : [];
+  const time = create("time", { class: "when", part: "item-time", datetime: item.time, title: fullTime(item.time, locale) }, relativeTime(item.time, Date.now(), locale));
+  return { content: [sign, name, ...body, time], time };
 }
 
 function isSame(one: InboxItem, other: InboxItem): boolean {

@@ -65,9 +65,9 @@ li:hover { background: color-mix(in srgb, var(--raised) 55%, transparent); }
 .main { flex: 1; min-inline-size: 0; display: grid; grid-template-columns: 20px 1fr; column-gap: 12px; padding-block: 13px; padding-inline: 18px 0; color: inherit; text-align: start; text-decoration: none; }
 .main:focus-visible { outline-offset: -3px; border-radius: 8px; }
 .level { grid-row: span 3; margin-block-start: 1px; font-size: 18px; color: var(--muted); }
-li[data-level="success"] .level { color: light-dark(#1b7f4b, #6fd6a0); }
-li[data-level="warning"] .level { color: light-dark(#9a6200, #f2bd5c); }
-li[data-level="error"] .level { color: light-dark(#c62839, #ff8a94); }
+:is(li, .toast)[data-level="success"] .level { color: light-dark(#1b7f4b, #6fd6a0); }
+:is(li, .toast)[data-level="warning"] .level { color: light-dark(#9a6200, #f2bd5c); }
+:is(li, .toast)[data-level="error"] .level { color: light-dark(#c62839, #ff8a94); }
 .name, .body { overflow-wrap: anywhere; display: -webkit-box; -webkit-box-orient: vertical; overflow: hidden; unicode-bidi: isolate; }
 .name { -webkit-line-clamp: 2; color: var(--muted); }
 .body { -webkit-line-clamp: 3; margin-block-start: 2px; color: var(--muted); font-size: 13px; }
@@ -84,11 +84,25 @@ li[data-unread] .toggle::before { background: var(--accent); border-color: var(-
 .state svg { font-size: 34px; stroke-width: 1.25; }
 .older { display: block; inline-size: 100%; padding: 13px; color: var(--accent); font-size: 13px; font-weight: 550; border-block-start: 1px solid var(--line); }
 .older:hover { background: var(--raised); }
+:host([inline]) { display: block; }
+:host([inline]) :is(.bell, .close) { display: none; }
+:host([inline]) .panel { position: static; inline-size: auto; max-block-size: 640px; box-shadow: none; animation: none; border-radius: var(--radius); }
+.toasts { position: fixed; inset-block: auto 16px; inset-inline: auto 16px; flex-direction: column-reverse; gap: 10px; inline-size: min(360px, 100vw - 32px); margin: 0; padding: 0;
+  border: 0; overflow: visible; color: inherit; background: none; }
+.toasts:popover-open { display: flex; }
+.toast { display: flex; align-items: flex-start; padding-inline-end: 8px; border: 1px solid var(--line); border-radius: var(--radius); background: var(--surface);
+  box-shadow: 0 1px 2px rgb(15 20 35 / .06), 0 12px 40px -8px rgb(15 20 35 / .3); animation: rise .18s ease-out; }
+.toast .main { padding-inline-start: 16px; }
+.toast .main:focus-visible { outline-offset: -3px; border-radius: var(--radius); }
+.toast .name { color: var(--text); font-weight: 600; }
+.toast .when { display: none; }
+.dismiss { margin-block-start: 8px; }
+@keyframes rise { from { opacity: 0; transform: translateY(8px); } }
 .hush { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (max-width: 480px) {
-  .panel, :host([placement="start"]) .panel { position: fixed; inset: auto 0 0; inline-size: auto; max-block-size: min(88vh, 88dvh); border-radius: var(--radius) var(--radius) 0 0; border-inline: 0; border-block-end: 0; }
+  :host(:not([inline])) .panel { position: fixed; inset: auto 0 0; inline-size: auto; max-block-size: min(88vh, 88dvh); border-radius: var(--radius) var(--radius) 0 0; border-inline: 0; border-block-end: 0; }
   .icon { inline-size: 40px; block-size: 40px; }
 }
-@media (prefers-reduced-motion: reduce) { .panel { animation: none; } }
+@media (prefers-reduced-motion: reduce) { .panel, .toast { animation: none; } }
 @media (forced-colors: active) { .count, .fresh { border: 1px solid; } li[data-unread] .toggle::before { background: Highlight; } }
 `;

@@ -29,6 +29,10 @@ export interface Words {
   expired: string;
   offline: string;
   unreadItem: string;
+  /** Takes a toast away. */
+  dismiss: (title: string) => string;
+  /** The button that asks the user to permit notifications of the system. */
+  permit: string;
   levels: Record<"info" | "success" | "warning" | "error", string>;
 }
 
@@ -58,6 +62,8 @@ export const ENGLISH: Words = {
   expired: "You are signed out. Sign in again to see your notifications.",
   offline: "Offline. This goes on by itself.",
   unreadItem: "Unread",
+  dismiss: (title) => `Dismiss: ${title}`,
+  permit: "Tell me outside of this page, too",
   levels: { info: "Information", success: "Success", warning: "Warning", error: "Error" },
 };
 
