@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,10 @@ from infra.local.servers import MongoServer, RabbitServer, running
 # Before anything reads settings: a developer's own CARILLON_* must not decide what a test finds.
 for _name in [name for name in os.environ if name.upper().startswith("CARILLON_")]:
     del os.environ[_name]
+
+# In the background of a shell Ctrl-C is ignored, and whatever is started from here would ignore it, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
