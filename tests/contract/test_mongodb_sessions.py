@@ -174,7 +174,8 @@ async def test_orphans_taken_before_an_outage_are_handed_out(
     watched = database["connections"]
 
     async def some_taken() -> None:
-        assert watched.estimated_document_count() < 10 * TAKEN_AT_ONCE
+        # The second lot goes only when the first has been answered; before that, all of it may be in doubt.
+        assert watched.estimated_document_count() < 9 * TAKEN_AT_ONCE
 
     await answered(some_taken, AssertionError)
     proxy.freeze()
