@@ -145,7 +145,11 @@ def test_it_is_small() -> None:
 
 def test_it_needs_nothing_at_run_time() -> None:
     about: dict[str, Any] = json.loads((FOLDER / "package.json").read_text())
-    assert not about.keys() & {"dependencies", "peerDependencies", "optionalDependencies"}
+    assert not about.keys() & {"dependencies", "optionalDependencies"}
+    # The hooks are for those who have React anyway.
+    assert about["peerDependencies"].keys() == {"react"}
+    assert about["peerDependenciesMeta"] == {"react": {"optional": True}}
+    assert b'"react"' not in (BUILT / "carillon.js").read_bytes()
     versions: Sequence[str] = list(about["devDependencies"].values())
     assert all(version[0].isdigit() for version in versions), "versions are pinned"
     assert not list(FOLDER.rglob("package-lock.json"))

@@ -13,7 +13,9 @@ async function buildClient() {
   rmSync("dist", { recursive: true, force: true });
   await build({
     ...common,
-    entryPoints: { carillon: "src/index.ts", inbox: "src/inbox.ts", "inbox-element": "src/inbox-element.ts" },
+    entryPoints: { carillon: "src/index.ts", inbox: "src/inbox.ts", "inbox-element": "src/inbox-element.ts", react: "src/react.ts" },
+    // The page's own: two Reacts on a page do not know each other's hooks.
+    external: ["react"],
     outdir: "dist",
     minify: true,
     sourcemap: "linked",
@@ -26,7 +28,18 @@ async function buildClient() {
 async function buildTests(outdir) {
   const tests = readdirSync("test").filter((name) => name.endsWith(".ts"));
   const entryPoints = Object.fromEntries(tests.map((name) => [basename(name, ".ts"), join("test", name)]));
-  await build({ ...common, entryPoints, outdir, platform: "node", sourcemap: "inline", outExtension: { ".js": ".mjs" } });
+  // What the tests bring from npm may be CommonJS, and require modules of Node.js.
+  const js = 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);';
+  await build({
+    ...common,
+    entryPoints,
+    outdir,
+    platform: "node",
+    nodePaths: ["test/node_modules"],
+    banner: { js },
+    sourcemap: "inline",
+    outExtension: { ".js": ".mjs" },
+  });
 }
 
 const [option, folder] = process.argv.slice(2);

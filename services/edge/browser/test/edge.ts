@@ -44,9 +44,12 @@ export class Edge {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/`;
+  }
+
   connect(options: Options = {}): Client {
-    const { port } = this.#server.address() as AddressInfo;
-    const client = connect({ url: `http://127.0.0.1:${port}/`, share: false, ...options });
+    const client = connect({ url: this.url, share: false, ...options });
     this.clients.push(client);
     return client;
   }
