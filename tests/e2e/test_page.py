@@ -36,9 +36,12 @@ async def is_live(page: Page) -> None:
     await expect(page.locator("#status")).to_have_attribute("data-state", "live", timeout=RECONNECTED_WITHIN_MS)
 
 
-async def shown_ids(page: Page) -> list[str]:
-    """The ids of the events on the page, newest first."""
-    return [str(await item.get_attribute("data-id")) for item in await page.locator("#events li[data-id]").all()]
+async def shown_ids(page: Page, count: int) -> list[str]:
+    """The ids of the events on the page, newest first, once there are so many: they are counted a frame before."""
+    items = page.locator("#events li[data-id]")
+    await expect(items).to_have_count(count)
+    ids: list[str] = await items.evaluate_all("items => items.map((item) => item.dataset.id)")
+    return ids
 
 
 async def publish(url: str, number: int, audience: str = "user:alice", **attributes: object) -> str:
@@ -109,8 +112,8 @@ async def test_each_user_sees_their_own(browser: Browser, tmp_path: Path) -> Non
         for_alice = await publish(dev.ingest_url, 3, "user:alice")
         await expect(alice.locator("#count")).to_have_text("2")
         await expect(bob.locator("#count")).to_have_text("2")
-        assert await shown_ids(alice) == [for_alice, both]
-        assert await shown_ids(bob) == [for_bob, both]
+        assert await shown_ids(alice, 2) == [for_alice, both]
+        assert await shown_ids(bob, 2) == [for_bob, both]
 
 
 async def test_examples_run_beside_their_stream_and_what_was_cut_off_comes_from_the_log(
@@ -192,7 +195,7 @@ async def test_the_stream_goes_on_after_the_server_was_killed(browser: Browser, 
             published += [await publish(dev.ingest_url, 10 * round_ + number) for number in range(5, 8)]
             await is_live(page)
             await expect(page.locator("#count")).to_have_text(str(len(published)))
-        assert await shown_ids(page) == published[::-1]
+        assert await shown_ids(page, len(published)) == published[::-1]
         assert errors == []
 
 
