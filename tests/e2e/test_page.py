@@ -156,6 +156,40 @@ async def test_a_notification_is_in_the_inbox_and_a_toast_until_it_is_dismissed(
         assert errors == []
 
 
+async def test_who_is_signed_out_leaves_nothing_in_any_tab_and_signing_in_brings_all_back(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with DevPlatform(tmp_path) as dev:
+        await dev.start()
+        one, errors = await opened(browser, f"{dev.ingest_url}/?pace=0.1")
+        await one.get_by_role("button", name="Run a job").click()
+        await expect(one.locator(".run[data-status=completed], .run[data-status=failed]")).to_have_count(
+            1, timeout=WITHIN_MS
+        )
+        received = await one.locator("#count").text_content()
+        assert received not in ("0", None)
+        two = await one.context.new_page()
+        await two.goto(dev.ingest_url)
+        await is_live(two)
+        await two.get_by_role("button", name="Sign out").click()
+        for page in (one, two):
+            await expect(page.get_by_role("heading", name="You are signed out")).to_be_visible(timeout=WITHIN_MS)
+            await expect(page.locator("#events li, .run, carillon-inbox li")).to_have_count(0)
+            await expect(page.locator("#count")).to_have_text("0")
+            await expect(page.get_by_role("button", name="Send a notification")).to_be_hidden()
+        await two.get_by_role("button", name="Sign in as alice").click()
+        for page in (one, two):
+            await is_live(page)
+            await expect(page.locator("#count")).to_have_text(received or "", timeout=WITHIN_MS)
+            await expect(page.locator(".run")).to_have_count(1, timeout=WITHIN_MS)
+        await two.get_by_role("button", name="bob", exact=True).click()
+        await expect(one.get_by_role("heading", name="Somebody else has signed in")).to_be_visible(timeout=WITHIN_MS)
+        await expect(one.locator("#events li, .run, carillon-inbox li")).to_have_count(0)
+        await is_live(two)
+        await expect(two.locator("#count")).to_have_text("0")
+        assert errors == []
+
+
 async def test_programs_are_started_for_the_page_only_and_nothing_else_is(tmp_path: Path) -> None:
     async with DevPlatform(tmp_path) as dev, httpx.AsyncClient() as client:
         await dev.start()

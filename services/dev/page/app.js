@@ -42,13 +42,25 @@ async function become(name, mustSignIn) {
   follow();
 }
 
+async function enter(name) {
+  try {
+    await become(name, true);
+  } catch ({ message }) {
+    const text = `cannot sign in: ${message}`;
+    if (user === null) $("out-why").textContent = text;
+    else say(text, true);
+  }
+}
+
 async function leave() {
   sessionStorage.setItem("out", "1");
   await signOut();
 }
 
 function showUser() {
-  const choices = USERS.map((name) => button(name, "choice", () => name !== user && become(name, true)));
+  $("who").hidden = $("act").hidden = user === null;
+  if (user === null) return;
+  const choices = USERS.map((name) => button(name, "choice", () => name !== user && enter(name)));
   choices.forEach((each) => each.setAttribute("aria-pressed", String(each.textContent === user)));
   $("who").replaceChildren(...choices, button("Sign out", "link", leave));
   $("curl").textContent = curlOf(user);
@@ -56,11 +68,18 @@ function showUser() {
   $("presets").replaceChildren(...presets(user).map(([text, act]) => button(text, "preset", () => attempt(act))));
 }
 
+/** Nothing of whoever was signed in stays on the page. */
 function showOut(title, why) {
+  user = null;
+  showUser();
+  runs.end();
+  events.clear();
+  $("outcome").replaceChildren();
+  $("program").hidden = true;
   $("out").hidden = false;
   $("out-title").textContent = title;
   $("out-why").textContent = why;
-  $("out-choice").replaceChildren(...USERS.map((name) => button(`Sign in as ${name}`, "main", () => become(name, true))));
+  $("out-choice").replaceChildren(...USERS.map((name) => button(`Sign in as ${name}`, "main", () => enter(name))));
 }
 
 // What they see.
@@ -82,6 +101,8 @@ function follow() {
 }
 
 function showSituation({ status, reason, retryInMs }) {
+  // Somebody has signed in again, in another tab.
+  if (status === "live" && user === null) return become(client.user, false);
   if (status === "offline") events.away(client.cursor, network.isCut ? "cut" : reason);
   if (status === "live") events.back();
   $("out").hidden = status !== "expired";
@@ -95,7 +116,7 @@ function showSituation({ status, reason, retryInMs }) {
 
 function showExpired(reason) {
   if (reason !== "other-user") return showOut("You are signed out", "In every tab of this browser. Nothing of yours is shown.");
-  showOut("Somebody else has signed in", `In this browser; this tab was ${user}'s. A private window has a session of its own.`);
+  showOut("Somebody else has signed in", "In this browser. A private window has a session of its own.");
 }
 
 function showCut(isCut) {

@@ -20,9 +20,11 @@ export class StreamView {
   }
 
   event(event, cursor) {
-    if (this.#missed !== null) this.#missed++;
+    // Known now: it may be drawn much later, where the page is out of sight.
+    const isMissed = this.#missed !== null;
+    if (isMissed) this.#missed++;
     $("count").textContent = ++this.#count;
-    this.#add(() => this.#drawn(event, cursor));
+    this.#add(() => this.#drawn(event, cursor, isMissed));
   }
 
   /** The connection is away, since this place. */
@@ -61,14 +63,14 @@ export class StreamView {
     while (this.#list.children.length > SHOWN_MAX) this.#list.lastElementChild.remove();
   }
 
-  #drawn(event, cursor) {
+  #drawn(event, cursor, isMissed) {
     const head = element("summary", {},
       element("span", { class: "position", text: positionOf(cursor) }),
       element("span", { class: "type", text: event.type }),
       element("span", { class: "about", text: event.subject ?? event.source }));
     const raw = `id: ${cursor}\nevent: ${event.type}\ndata: ${JSON.stringify(event, null, 2)}`;
     const details = element("details", {}, head, element("pre", { text: raw, tabindex: "0" }));
-    const item = element("li", { "data-id": event.id, ...(this.#missed !== null && { class: "missed" }) }, details);
+    const item = element("li", { "data-id": event.id, ...(isMissed && { class: "missed" }) }, details);
     const trace = event.traceparent?.split("-")[1];
     if (trace) item.append(traceLink(trace, consolePage(cursor)));
     return item;
