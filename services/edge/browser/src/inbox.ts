@@ -89,6 +89,8 @@ class LiveInbox implements Inbox {
   /** Where the list is as of, and where it has to be as of at least. */
   #place: Place = null;
   #due: Place = null;
+  /** Where the client was when this began to hear of events: none tells of what was there before. */
+  #begun: Place = null;
   #failures = 0;
   #late = 0;
   #isWanted = false;
@@ -119,7 +121,9 @@ class LiveInbox implements Inbox {
 
   /** Loads for the first time once it is known who is signed in, and again once they are back. */
   #heed(): void {
-    if (!isUnsigned(this.client) && this.#status !== "ready") void this.#refresh(null);
+    if (isUnsigned(this.client)) this.#begun = null;
+    else if (this.#begun === null && this.client.cursor !== null) void this.#refresh((this.#begun = this.client.cursor));
+    else if (this.#status !== "ready") void this.#refresh(null);
   }
 
   show(): void {
@@ -147,7 +151,7 @@ class LiveInbox implements Inbox {
 
   reload(): Promise<void> {
     this.#place = this.#due = null;
-    return this.#refresh(null);
+    return this.#refresh(this.client.cursor);
   }
 
   get #limit(): number {

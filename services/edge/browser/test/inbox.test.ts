@@ -123,6 +123,34 @@ test("a list that has not been folded as far as its event is asked for again", (
     await until(() => box.state.items.length === 3);
   }));
 
+test("what was there before the stream began, and is folded later, is not missed: no event tells of it", () => {
+  const kept = new Kept();
+  kept.place = 3;
+  kept.all = items(1, 1);
+  return withEdge(
+    [stream(connected(5))],
+    async (edge) => {
+      const box = inbox(edge.connect());
+      await until(() => box.state.items.length === 1);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      kept.all = items(2, 1);
+      kept.place = 5;
+      await until(() => ids(box.state) === "2 1");
+      // And once more, after a gap in the history.
+      kept.place = 4;
+      kept.all = items(3, 1);
+      void box.reload();
+      await until(() => ids(box.state) === "3 2 1");
+      kept.all = items(4, 1);
+      kept.place = 5;
+      await until(() => ids(box.state) === "4 3 2 1");
+      box.close();
+    },
+    SESSION,
+    { "/v1/inbox": [kept.answer] },
+  );
+});
+
 test("new items wait where they are to be held, and are shown when asked for", () =>
   scene({ hold: true }, items(2, 1), async ({ kept, box, send }) => {
     kept.all = items(4, 1);
