@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, async_playwright
 
+from infra.client import FOLDER
+
 CHROMIUM_ARGUMENTS = (
     "--headless",
     "--no-sandbox",
@@ -21,6 +23,8 @@ CHROMIUM_ARGUMENTS = (
 )
 # Screenshots to look at; never committed.
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
+# Comes with what the client's own tests need.
+AXE = FOLDER / "test" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def chromium() -> str:

@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.e2e import npm
-from tests.e2e.conftest import SCREENSHOTS
+from tests.e2e.conftest import AXE, SCREENSHOTS
 from tests.e2e.test_page import publish
 from tests.eventually import answered
 from tests.harness.platform import DevPlatform
 
-pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.timeout(180)]  # npm comes with the servers
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-AXE = Path(__file__).parent / "axe"
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 FAULTS = "async () => (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)"
 LIVE_WITHIN_MS = 20_000
@@ -56,8 +54,7 @@ async def comes_to_hold(page: Page, rows: Locator, count: int) -> None:
 
 
 async def test_the_console(browser: Browser, tmp_path: Path) -> None:
-    installed = await asyncio.to_thread(npm.install, AXE, print)
-    axe = await asyncio.to_thread((installed / "node_modules" / "axe-core" / "axe.min.js").read_text)
+    axe = await asyncio.to_thread(AXE.read_text)
     async with DevPlatform(tmp_path, trace_ratio=1) as dev:
         await dev.start()
         url, errors = dev.ingest_url, []

@@ -11,8 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, async_playwright
 
-from infra.client import FOLDER
-from tests.e2e.conftest import CHROMIUM_ARGUMENTS, SCREENSHOTS, chromium
+from tests.e2e.conftest import AXE, CHROMIUM_ARGUMENTS, SCREENSHOTS, chromium
 from tests.e2e.tabs import Tabs
 from tests.harness.platform import DevPlatform
 from tests.harness.publisher import Publisher
@@ -23,7 +22,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-AXE = FOLDER / "test" / "node_modules" / "axe-core" / "axe.min.js"
 # What is folded late on a busy machine is shown late.
 WITHIN_MS = 40_000
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 780}
