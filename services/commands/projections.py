@@ -15,7 +15,7 @@ from services.persister.projections import rebuilding
 from shared.folds import PROJECTIONS
 from shared.model.entry import Head
 from shared.ports.event_log import EventLog
-from shared.ports.read_models import Generation, ReadModels, Stage
+from shared.ports.read_models import Generation, ReadModels
 
 _BY_NAME = {projection.model.name: projection for projection in PROJECTIONS}
 name_argument = click.argument("name", type=click.Choice(list(_BY_NAME)))
@@ -123,13 +123,12 @@ def _line(generation: Generation, head: Head) -> str:
 def _as_json(generation: Generation, head: Head) -> dict[str, Any]:
     failure = generation.failure
     is_of_this_log = generation.log_id == head.log_id
-    moves = generation.stage in (Stage.CURRENT, Stage.BUILDING)
     return {
         "name": generation.model.name,
         "version": generation.model.version,
         "generation": generation.number,
         "stage": generation.stage.value,
         "position": generation.position,
-        "lag": max(0, head.last - generation.position) if is_of_this_log and moves else None,
+        "lag": max(0, head.last - generation.position) if is_of_this_log and generation.is_in_use else None,
         "failure": failure and {"position": failure.position, "event": failure.event, "problem": failure.problem},
     }

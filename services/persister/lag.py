@@ -45,7 +45,7 @@ class Look:
     dispatch: Behind
     projections: Mapping[str, Behind]
     stopped: Mapping[str, bool]
-    """Whether a projection cannot go on."""
+    """Whether a projection cannot go on: with its current generation, or with one that it builds."""
 
 
 class Lag:
@@ -78,14 +78,15 @@ class Lag:
     async def look(self) -> None:
         """One look. Raises `Unavailable`."""
         waiting, head = await self._broker.waiting(), await self._log.head()
-        current = {each.model.name: each for each in await self._models.generations() if each.stage is Stage.CURRENT}
+        in_use = [each for each in await self._models.generations() if each.is_in_use]
+        current = {each.model.name: each for each in in_use if each.stage is Stage.CURRENT}
         self.last_look = Look(
             waiting,
             head.last,
             _moved_at(self.last_look, waiting, head, time.monotonic()),
             await behind(self._log, head, await self._log.checkpoint(DISPATCHED)),
             {name: await behind(self._log, head, each.position) for name, each in current.items()},
-            {name: each.failure is not None for name, each in current.items()},
+            {each.model.name: False for each in in_use} | {each.model.name: True for each in in_use if each.failure},
         )
 
     async def probe(self) -> None:

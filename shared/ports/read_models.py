@@ -49,6 +49,11 @@ class Generation:
     stage: Stage
     failure: Failure | None = None
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a projection folds into it, or would if it were not stopped."""
+        return self.stage in (Stage.CURRENT, Stage.BUILDING)
+
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[Result]):

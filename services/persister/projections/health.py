@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from shared.model.errors import Degraded
-from shared.ports.read_models import Generation, ReadModels, Stage
+from shared.ports.read_models import Generation, ReadModels
 
 
 def stopped_probe(models: ReadModels) -> Callable[[], Awaitable[None]]:
@@ -20,7 +20,7 @@ def stopped_probe(models: ReadModels) -> Callable[[], Awaitable[None]]:
 
 
 def _is_stopped(generation: Generation) -> bool:
-    return generation.failure is not None and generation.stage in (Stage.CURRENT, Stage.BUILDING)
+    return generation.failure is not None and generation.is_in_use
 
 
 def _told(generation: Generation) -> str:
