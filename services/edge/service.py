@@ -18,6 +18,7 @@ from services.edge.sessions import SessionCookie
 from services.edge.tickets import Tickets
 from services.edge.tokens import TokenVerifier
 from shared.identity.issuers import Issuer
+from shared.identity.login import Login
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.telemetry.exporting import exporting
@@ -54,18 +55,20 @@ def blueprints(edge: Edge, settings: Settings) -> list[Blueprint]:
     ]
     if issuer is not None:
         let_in = partial(door.let_in, edge=edge)
-        served.append(login.blueprint(login.Login(settings, issuer, cookie.open, let_in)))
+        entrance = login.Entrance(cookie.open, let_in, settings.oidc_tags_claim, settings.session_max_s)
+        served.append(login.blueprint(Login(settings, issuer, _secrets(settings), login.LOGIN_PATH), entrance))
     return served
 
 
 def _cookie(settings: Settings) -> SessionCookie:
+    return SessionCookie(_secrets(settings), settings.session_ttl_s, secure=settings.cookie_secure)
+
+
+def _secrets(settings: Settings) -> list[str]:
+    """What signs, and what else verifies."""
     signing = _needed("CARILLON_SESSION_SECRET", settings.session_secret)
     former = settings.session_secret_previous
-    return SessionCookie(
-        [signing, *([former.get_secret_value()] if former else [])],
-        settings.session_ttl_s,
-        secure=settings.cookie_secure,
-    )
+    return [signing, *([former.get_secret_value()] if former else [])]
 
 
 def _needed(name: str, secret: SecretStr | None) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from quart import Quart, Response, g
 from werkzeug.exceptions import HTTPException
 
+from shared.identity.transactions import LoginRefused
 from shared.model.errors import (
     Abandoned,
     Busy,
@@ -91,6 +92,8 @@ def status_of(error: BaseException) -> int:
             return HTTPStatus.CONFLICT
         case OutOfScope():
             return HTTPStatus.FORBIDDEN
+        case LoginRefused():
+            return error.status
         case InvalidInput():
             return HTTPStatus.BAD_REQUEST
         case Abandoned():

@@ -16,12 +16,12 @@ from joserfc.jwk import OctKey
 from pydantic import SecretStr
 from quart import Quart, Response
 
-from services.edge import code_flow, id_tokens
-from services.edge.login import Login, blueprint
+from services.edge.login import LOGIN_PATH, Entrance, blueprint
 from services.edge.sessions import Session, SessionCookie
-from services.edge.transactions import MAX_OPEN_LOGINS
-from shared.identity import keysets
+from shared.identity import code_flow, id_tokens, keysets
 from shared.identity.issuers import Issuer
+from shared.identity.login import Login
+from shared.identity.transactions import MAX_OPEN_LOGINS
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.web.app import make_app
@@ -106,8 +106,9 @@ def a_site(settings: Settings) -> Site:
         response.set_cookie(cookie.name, cookie.sign(session), path="/", httponly=True)
 
     clock = Clock()
-    login = Login(settings, Issuer(str(settings.oidc_issuer), clock), cookie.open, let_in)
-    return Site(make_app("test", settings, blueprint(login), probes={}), cookie, clock)
+    login = Login(settings, Issuer(str(settings.oidc_issuer), clock), [SECRET], LOGIN_PATH)
+    entrance = Entrance(cookie.open, let_in, settings.oidc_tags_claim, settings.session_max_s)
+    return Site(make_app("test", settings, blueprint(login, entrance), probes={}), cookie, clock)
 
 
 @pytest.fixture
@@ -454,7 +455,6 @@ async def test_browsers_get_a_page(issuer: LocalIssuer, site: Site) -> None:
     ("given", "at_fault"),
     [
         ({"oidc_client_id": None}, "CARILLON_OIDC_CLIENT_ID"),
-        ({"session_secret": None}, "CARILLON_SESSION_SECRET"),
         ({"oidc_scopes": "profile"}, "CARILLON_OIDC_SCOPES"),
         ({"public_url": "http://events.example"}, "CARILLON_PUBLIC_URL"),
         ({"public_url": "https://events.example/path"}, "CARILLON_PUBLIC_URL"),
@@ -476,7 +476,7 @@ async def test_nothing_secret_is_logged(issuer: LocalIssuer, site: Site, caplog:
     await site.come_back(address, bad)
     state = dict(parse_qsl(urlsplit(address).query))["state"]
     await site.get("/v1/login?a%0aforged-line=1")
-    told = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("services"))
+    told = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith(("services", "shared")))
     assert "nonce" in told
     assert "\nforged" not in told
     for secret in (good, bad, state, CLIENT_SECRET, "eyJ", SECRET):

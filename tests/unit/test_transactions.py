@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from services.edge import transactions
-from services.edge.transactions import (
+from shared.identity import transactions
+from shared.identity.transactions import (
     MAX_OPEN_LOGINS,
     MAX_RETURN_TO_CHARS,
     TRANSACTION_TTL_S,
@@ -19,12 +19,13 @@ from services.edge.transactions import (
 )
 
 SECRET, FORMER = "a" * 32, "b" * 32
+PATH = "/v1/login"
 BACK = "http://127.0.0.1:8082/v1/login/callback"
 
 
 @pytest.fixture
 def ours() -> Transactions:
-    return Transactions([SECRET], secure=True)
+    return Transactions([SECRET], PATH, secure=True)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_a_transaction_comes_back_as_it_was(ours: Transactions) -> None:
     name, value = ours.cookie(begun)
     assert ours.find(begun.state, {name: value}) == begun
     assert name.startswith("__Secure-carillon-login-")
-    assert Transactions([SECRET], secure=False).cookie(begun)[0].startswith("carillon-login-")
+    assert Transactions([SECRET], PATH, secure=False).cookie(begun)[0].startswith("carillon-login-")
 
 
 def test_what_the_issuer_must_not_learn_is_not_in_the_cookie(ours: Transactions) -> None:
@@ -97,12 +98,20 @@ def test_every_login_has_its_own_state_nonce_and_verifier(ours: Transactions) ->
 
 
 def test_another_key_derives_others() -> None:
-    begun = Transactions([SECRET], secure=True).begin("/", BACK)
-    name, value = Transactions([SECRET], secure=True).cookie(begun)
-    both = Transactions([FORMER, SECRET], secure=True)
+    begun = Transactions([SECRET], PATH, secure=True).begin("/", BACK)
+    name, value = Transactions([SECRET], PATH, secure=True).cookie(begun)
+    both = Transactions([FORMER, SECRET], PATH, secure=True)
     assert both.find(begun.state, {name: value}) == begun, "the former key still verifies, and derives the same"
     with pytest.raises(LoginRefused):
-        Transactions([FORMER], secure=True).find(begun.state, {name: value})
+        Transactions([FORMER], PATH, secure=True).find(begun.state, {name: value})
+
+
+def test_the_cookie_of_another_services_login_does_not_do(ours: Transactions) -> None:
+    """The edge and the console may share a secret and a host: whoever is on the way to one is not at the other."""
+    begun = ours.begin("/", BACK)
+    name, value = ours.cookie(begun)
+    with pytest.raises(LoginRefused):
+        Transactions([SECRET], "/console/login", secure=True).find(begun.state, {name: value})
 
 
 @pytest.mark.parametrize("state", [None, "", "x", "x" * 32, "é" * 32, "x" * 10_000, "../" * 10])

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from services.edge.transactions import LoginRefused, Transaction
 from shared.identity.issuers import Issuer, Metadata
 from shared.identity.keysets import ASK_TIMEOUT_S, IssuerUnavailable, client_options
+from shared.identity.transactions import LoginRefused, Transaction
 from shared.model.errors import InvalidInput
 
 # Bounds what a flood of made-up answers does to the issuer; the others wait, within its time limit.
@@ -46,15 +46,21 @@ class CodeFlow:
         self._client_type = _client_type()
         self._exchanges = asyncio.Semaphore(MAX_EXCHANGES)
 
-    async def address(self, transaction: Transaction) -> str:
-        """Where the user logs in (RFC 6749, 4.1.1). Raises `IssuerUnavailable`."""
+    async def address(self, transaction: Transaction, *, as_another: bool = False) -> str:
+        """Where the user logs in (RFC 6749, 4.1.1). Raises `IssuerUnavailable`.
+
+        Args:
+            as_another: the issuer is not to take whom it knows already (OpenID Connect Core, 3.1.2.1: `prompt`).
+        """
         metadata = await self._issuer.metadata()
+        prompt = {"prompt": "login"} if as_another else {}
         async with self._client(metadata, transaction) as client:
             url, _ = client.create_authorization_url(
                 metadata.endpoint("authorization_endpoint"),
                 state=transaction.state,
                 nonce=transaction.nonce,
                 code_verifier=transaction.verifier,
+                **prompt,
             )
         return str(url)
 

@@ -1,7 +1,7 @@
 """Logins under way: what this server must know again when the issuer sends the browser back. Pure but for the clock.
 
-Each is a signed cookie of its own, so that two tabs can log in at once and any edge can finish what
-another began. PKCE's verifier (RFC 7636) and the nonce follow from the state by the server's key:
+Each is a signed cookie of its own, so that two tabs can log in at once and any process of a service can
+finish what another began. PKCE's verifier (RFC 7636) and the nonce follow from the state by the server's key:
 the cookie does not hold them.
 """
 
@@ -25,10 +25,9 @@ from shared.model.errors import InvalidInput
 
 # Time to find a password and a second factor.
 TRANSACTION_TTL_S = 600
-# Tabs that log in at once; each costs up to 1.2 KiB in the headers of /v1/login, of which nginx takes 8 KiB.
+# Tabs that log in at once; each costs up to 1.2 KiB in the headers of a login, of which nginx takes 8 KiB.
 MAX_OPEN_LOGINS = 5
 MAX_RETURN_TO_CHARS = 512
-COOKIE_PATH = "/v1/login"
 
 _PURPOSE = b"carillon login transaction v1"
 _ALGORITHM = "HS256"
@@ -73,12 +72,14 @@ class Transactions:
 
     Args:
         secrets_: the first signs; each of them verifies.
+        path: where the login is. The cookies of one are nothing to another, even of the same secrets.
         secure: whether the cookies go over https only.
     """
 
-    def __init__(self, secrets_: Sequence[str], *, secure: bool) -> None:
-        self._keys = [hmac.digest(secret.encode(), _PURPOSE, hashlib.sha256) for secret in secrets_]
-        self.secure = secure
+    def __init__(self, secrets_: Sequence[str], path: str, *, secure: bool) -> None:
+        purpose = _PURPOSE + b" " + path.encode()
+        self._keys = [hmac.digest(secret.encode(), purpose, hashlib.sha256) for secret in secrets_]
+        self.path, self.secure = path, secure
         # `__Host-` would need the path `/`, and send them along with everything.
         self._prefix = "__Secure-carillon-login-" if secure else "carillon-login-"
 
