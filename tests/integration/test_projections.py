@@ -103,7 +103,7 @@ async def test_one_that_throws_stops_alone_and_says_where() -> None:
 
 
 async def test_one_that_cannot_be_built_is_told_as_stopped() -> None:
-    async with own_edge(persisting=False) as own:
+    async with own_edge(persisting=False, lease_s=1) as own:
         async with persisting(own, *PROJECTIONS):
             await own.publish(type=FATAL)
             await answered(lambda: persisted(own, 1), AssertionError)
