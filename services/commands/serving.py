@@ -65,7 +65,7 @@ def dev(port: int, data_dir: Path, memory: bool) -> None:
 def _run(name: str, settings: Settings, **options: Any) -> None:
     """Runs `services.<name>.service.run`; imported only now, so that a process loads what it uses."""
     from shared.telemetry import logs
-    from shared.web.server import run
+    from shared.web.process import run
 
     logs.set_up(settings)
     service = importlib.import_module(f"services.{name}.service")

@@ -1,24 +1,20 @@
-"""Hypercorn, set up for many long streams, and the frame that a service's process runs in."""
+"""Hypercorn, set up for many long streams."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import errno
-import gc
 import logging
-import os
-import signal
 import socket
-import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import h11
 from hypercorn.asyncio import serve as hypercorn_serve
 from quart import Quart
 
-from shared.model.errors import CarillonError, InvalidInput
+from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.web import tcp_server
 from shared.web.repairs import repair_hypercorn
@@ -37,16 +33,7 @@ KEEP_ALIVE_S = 75
 # A keep-alive connection of a busy producer must not be closed under it every thousand requests.
 KEEP_ALIVE_MAX_REQUESTS = 1_000_000
 
-# Live objects between two passes of the cyclic collector; Python's 700 is made for scripts.
-COLLECT_EVERY_OBJECTS = 20_000
-# By then a service has loaded and opened what it keeps for as long as it lives.
-STARTED_AFTER_S = 2.0
-
 _VANISHED = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
-
-EXIT_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 
 _log = logging.getLogger(__name__)
 
@@ -165,73 +152,3 @@ def _is_about_a_vanished_client(error: BaseException | None) -> bool:
     # A peer that acknowledges nothing for as long as TCP_USER_TIMEOUT says is no ConnectionError to Python.
     has_timed_out = isinstance(error, OSError) and error.errno in _VANISHED
     return has_timed_out or isinstance(error, ConnectionError | h11.LocalProtocolError)
-
-
-def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Runs a service until it ends by itself or SIGTERM or SIGINT sets the event it is given.
-
-    A second SIGINT ends the process at once. A `CarillonError` becomes one line on standard error
-    and exit status 2 for bad input, 1 for the rest.
-    """
-    try:
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(_until_signalled(main))
-    except CarillonError as failed:
-        _exit_with(failed)
-    except BaseExceptionGroup as group:
-        # Task groups wrap: a port that is taken is still one line.
-        _, unknown = group.split(CarillonError)
-        known = _first(group, CarillonError)
-        if unknown is not None or known is None:
-            raise
-        _exit_with(known)
-
-
-async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    stopping = asyncio.Event()
-
-    def interrupt() -> None:
-        if stopping.is_set():
-            os._exit(EXIT_INTERRUPTED)
-        stopping.set()
-
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C is a KeyboardInterrupt there
-        loop.add_signal_handler(signal.SIGINT, interrupt)
-        loop.add_signal_handler(signal.SIGTERM, stopping.set)
-    _spare_collector(loop)
-    await main(stopping)
-
-
-def _spare_collector(loop: asyncio.AbstractEventLoop) -> None:
-    """Has the cyclic collector run seldom, and never again over what the start left behind.
-
-    Each full pass over some 300,000 objects of imported code stopped the process for 50 ms and more:
-    a fifth of the persister's processor time, and most of what was above the median latency.
-    """
-    gc.set_threshold(COLLECT_EVERY_OBJECTS, *gc.get_threshold()[1:])
-
-    def freeze() -> None:
-        gc.collect()
-        gc.freeze()
-
-    loop.call_later(STARTED_AFTER_S, freeze)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-def _first(error: BaseException, wanted: type[CarillonError]) -> CarillonError | None:
-    if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, (_first(inner, wanted) for inner in error.exceptions)), None)
-    return error if isinstance(error, wanted) else None
-
-
-def _exit_with(failed: CarillonError) -> None:
-    print(f"carillon: {failed}", file=sys.stderr)
-    sys.exit(EXIT_BAD_INPUT if isinstance(failed, InvalidInput) else EXIT_FAILED)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from services.persister.tenure import Tenure
 from services.persister.writer import Writer
 from shared.model.settings import Settings
-from shared.web.server import run
+from shared.web.process import run
 from shared.wiring import open_backends
 from tests.harness.process import ROOT
 

@@ -1,15 +1,11 @@
-"""The server over real sockets: addresses, limits, stopping; and the frame a process runs in."""
+"""The server over real sockets: addresses, limits, stopping."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import errno
-import os
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -195,75 +191,3 @@ def bytes_taken(sender: socket.socket) -> int:
         while True:
             taken += sender.send(b"x" * 16 * 1024)
     return taken
-
-
-PROCESS = """
-import asyncio, sys
-from shared.model.errors import BrokerUnavailable, InvalidInput
-from shared.web.server import run
-
-async def main(stopping):
-    match sys.argv[1]:
-        case "bad":
-            raise InvalidInput("port", "9 is taken", "choose another")
-        case "failed":
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(fail())
-        case "waits":
-            print("up", flush=True)
-            await stopping.wait()
-            print("stopped", flush=True)
-        case "hangs":
-            print("up", flush=True)
-            await stopping.wait()
-            print("stopping", flush=True)
-            await asyncio.Event().wait()
-
-async def fail():
-    raise BrokerUnavailable("refused")
-
-run(main)
-"""
-
-
-def process(case: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROCESS, case],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-
-
-@pytest.mark.parametrize(
-    ("case", "status", "line"),
-    [
-        ("bad", 2, "carillon: port: 9 is taken; choose another\n"),
-        ("failed", 1, "carillon: broker unavailable: refused\n"),
-    ],
-)
-def test_our_errors_are_one_line(case: str, status: int, line: str) -> None:
-    with process(case) as started:
-        assert started.communicate(timeout=20) == ("", line)
-        assert started.returncode == status
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_in_order(number: signal.Signals) -> None:
-    with process("waits") as started:
-        assert started.stdout is not None
-        assert started.stdout.readline() == "up\n"
-        started.send_signal(number)
-        assert started.communicate(timeout=20) == ("stopped\n", "")
-        assert started.returncode == 0
-
-
-def test_a_second_interrupt_exits_at_once() -> None:
-    with process("hangs") as started:
-        assert started.stdout is not None
-        assert started.stdout.readline() == "up\n"
-        started.send_signal(signal.SIGINT)
-        assert started.stdout.readline() == "stopping\n"
-        started.send_signal(signal.SIGINT)
-        assert started.wait(timeout=20) == 130
