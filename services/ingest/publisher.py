@@ -110,7 +110,7 @@ class Publisher:
         """Tells those who meet it in `Recent`."""
         outcome = attempt.end()
         if attempt.body and isinstance(outcome, Receipt):
-            self._recent.confirm(attempt.published, outcome, attempt.body)
+            self._recent.confirm(attempt.identity, attempt.published, outcome, attempt.body)
         else:
             self._recent.fail(attempt.identity, attempt.published, outcome)
 

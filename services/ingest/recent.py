@@ -84,9 +84,11 @@ class Recent(Generic[Outcome]):
         published = self._by_identity[identity] = Published[Outcome](event, self._clock())
         return published
 
-    def confirm(self, published: Published[Outcome], outcome: Outcome, body: bytes) -> None:
+    def confirm(self, identity: Identity, published: Published[Outcome], outcome: Outcome, body: bytes) -> None:
         """It is on its way to the log, and others go on meeting it for a while."""
         published.settle(outcome, body)
+        if self._by_identity.get(identity) is not published:
+            return  # it was overtaken, and is counted no more
         self._bytes += len(body)
         while len(self._by_identity) > MAX_EVENTS or self._bytes > MAX_BYTES:
             self._drop(self._by_identity.popitem(last=False)[1])
