@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
+import json
 import os
 import secrets
 import signal
@@ -90,16 +91,21 @@ class Service:
         return self.log.read_text(errors="replace")[-2000:]
 
 
-def service_env(amqp_url: str, mongo_url: str, *, producer_key: str, jwt_secret: str) -> dict[str, str]:
+def service_env(
+    amqp_url: str, mongo_url: str, ports: Mapping[str, int], *, producer_key: str, operator_key: str, jwt_secret: str
+) -> dict[str, str]:
     """What all four services are told."""
+    metrics_urls = [f"http://127.0.0.1:{ports[role]}/metrics" for role in ROLES if role != "console"]
     return {
         "CARILLON_LOG_FORMAT": "text",
+        "CARILLON_CONSOLE_METRICS_URLS": json.dumps(metrics_urls),
         **os.environ,
         "CARILLON_BACKENDS": "rabbitmq-mongodb",
         "CARILLON_AMQP_URL": amqp_url,
         "CARILLON_MONGO_URL": mongo_url,
         "CARILLON_HOST": "127.0.0.1",
         "CARILLON_PRODUCER_KEYS": f"local={producer_key}",
+        "CARILLON_OPERATOR_KEYS": f"local={operator_key}",
         "CARILLON_JWT_SECRET": jwt_secret,
         "CARILLON_SESSION_SECRET": secrets.token_hex(32),
         # Browsers and curl take no Secure cookie over plain http.
@@ -142,14 +148,16 @@ def chosen_ports(base: int) -> dict[str, int]:
     return ports
 
 
-def greeting(urls: Mapping[str, str], amqp_url: str, mongo_url: str, logs: Path, key: str, token: str) -> str:
+def greeting(
+    urls: Mapping[str, str], amqp_url: str, mongo_url: str, logs: Path, *, key: str, operator_key: str, token: str
+) -> str:
     """Where everything is, and lines to paste."""
     return f"""
 Carillon, four services on RabbitMQ and MongoDB; the data goes when this ends
 
   ingest     {urls["ingest"]}/v1/events
   edge       {urls["edge"]}/v1/events
-  console    {urls["console"]}/console
+  console    {urls["console"]}/console    with the key: {operator_key}
   persister  {urls["persister"]}/readyz
   rabbitmq   {amqp_url}
   mongodb    {mongo_url}
@@ -177,7 +185,7 @@ Ctrl-C ends all of it.
 
 def run(base_port: int) -> None:
     """Runs until SIGINT or SIGTERM, or until one of the services ends."""
-    key, jwt_secret = secrets.token_hex(16), secrets.token_hex(32)
+    key, operator_key, jwt_secret = secrets.token_hex(16), secrets.token_hex(16), secrets.token_hex(32)
     ports = chosen_ports(base_port)
     print("starting RabbitMQ and MongoDB (about ten seconds)", flush=True)
     with (
@@ -185,11 +193,16 @@ def run(base_port: int) -> None:
         running(RabbitServer) as rabbit,
         running(MongoServer) as mongo,
     ):
-        env = service_env(rabbit.url, mongo.url, producer_key=key, jwt_secret=jwt_secret)
+        env = service_env(
+            rabbit.url, mongo.url, ports, producer_key=key, operator_key=operator_key, jwt_secret=jwt_secret
+        )
         with all_services(env, ports, Path(folder)) as services:
             urls = {service.role: service.url for service in services}
             token = sign_token(jwt_secret, DEMO_USER, ttl_s=DEMO_TOKEN_TTL_S)
-            print(greeting(urls, rabbit.url, mongo.url, Path(folder), key, token), flush=True)
+            told = greeting(
+                urls, rabbit.url, mongo.url, Path(folder), key=key, operator_key=operator_key, token=token
+            )
+            print(told, flush=True)
             print("ready", flush=True)
             while True:
                 for service in services:

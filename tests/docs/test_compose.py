@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -67,13 +68,19 @@ def test_a_service_of_ours_runs_a_command_that_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_the_environment_is_what_settings_know_and_accept(name: str) -> None:
+def test_the_environment_is_what_settings_know_and_accept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     environment: dict[str, str] = SERVICES[name]["environment"]
-    known = {f"CARILLON_{field.upper()}": field for field in Settings.model_fields}
-    assert set(environment) <= set(known)
-    settings = Settings.load(**{known[key]: interpolated(value) for key, value in environment.items()})
+    assert set(environment) <= {f"CARILLON_{field.upper()}" for field in Settings.model_fields}
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, interpolated(value))
+    settings = Settings.load()
     assert settings.producers() or name != "ingest"
     assert (settings.jwt_secret and settings.session_secret) or name != "edge"
+    # Who cannot sign in has no console, and without metrics it draws nothing of ingest and edges.
+    asked = {urlsplit(url).netloc for url in settings.console_metrics_urls}
+    assert (settings.operators() and settings.session_secret and asked == {"ingest:8081", "edge:8082"}) or (
+        name != "console"
+    )
 
 
 @pytest.mark.parametrize("name", OURS)
