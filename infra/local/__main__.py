@@ -199,9 +199,7 @@ def run(base_port: int) -> None:
         with all_services(env, ports, Path(folder)) as services:
             urls = {service.role: service.url for service in services}
             token = sign_token(jwt_secret, DEMO_USER, ttl_s=DEMO_TOKEN_TTL_S)
-            told = greeting(
-                urls, rabbit.url, mongo.url, Path(folder), key=key, operator_key=operator_key, token=token
-            )
+            told = greeting(urls, rabbit.url, mongo.url, Path(folder), key=key, operator_key=operator_key, token=token)
             print(told, flush=True)
             print("ready", flush=True)
             while True:

@@ -1,4 +1,4 @@
-"""What all doors of ingest have in common: the span of a request, and who sent it."""
+"""What all doors of ingest have in common: the span of a request, who sent it, and its body."""
 
 from __future__ import annotations
 
@@ -13,13 +13,29 @@ from quart import request
 from services.ingest.producers import Producers
 from shared.model.producer import Producer
 from shared.telemetry import tracing
+from shared.web.app import limited_body
 from shared.web.keys import is_loopback
-from shared.web.problem import status_of
+from shared.web.problem import Refusal, status_of
 
 
 async def producer_of_request(producers: Producers) -> Producer:
     """Who sent the current request. Raises `Refusal`, 401 or 403."""
     return await producers.identify(request.headers.get("Authorization"), from_loopback=is_from_loopback())
+
+
+async def body_of_request(max_bytes: int) -> bytes:
+    """The body of the current request, as it is. Raises as `limited_body`, and `Refusal` with 415 for a packed one.
+
+    Nothing is unpacked here: some bytes would become many, and of what kept them packed nobody would know it.
+    """
+    body = await limited_body(max_bytes)
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.strip().lower() not in ("", "identity"):
+        detail, fix = f"{encoding[:40]!r} is not undone here", "send the body as it is"
+        headers = {"Accept-Encoding": "identity"}  # RFC 9110, 15.5.16
+        status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        raise Refusal(status, detail, field="Content-Encoding", fix=fix, headers=headers)
+    return body
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 from quart import Blueprint, Response, jsonify, request
 
-from services.ingest.doors import producer_of_request, server_span
+from services.ingest.doors import body_of_request, producer_of_request, server_span
 from services.ingest.http_binding import MediaType
 from services.ingest.idempotency import HEADER, key_of_header, left_out
 from services.ingest.notification import MAX_TITLE_BYTES, Notification
@@ -22,7 +22,6 @@ from shared.model.event import Event
 from shared.model.notification import TYPE as NOTIFICATION
 from shared.model.producer import Producer
 from shared.model.tags import CONTROL, EVERYONE, INBOX, KINDS, audience_text, checked_tag, parse_audience
-from shared.web.app import limited_body
 from shared.web.problem import Refusal
 
 PATH = "/v1/publish/<path:target>"
@@ -46,7 +45,7 @@ def blueprint(reception: Reception, producers: Producers) -> Blueprint:
     async def publish(target: str) -> tuple[Response, int]:
         with server_span(ROUTE):
             producer = await producer_of_request(producers)
-            body = await limited_body(MAX_TEXT_BYTES)
+            body = await body_of_request(MAX_TEXT_BYTES)
             _check_media_type(MediaType.parse(request.headers.get("Content-Type")))
             said = said_by(dict(request.headers), request.query_string)
             key = key_of_header(request.headers.get(HEADER))

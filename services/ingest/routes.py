@@ -8,7 +8,7 @@ from quart import Blueprint, Response, jsonify, request
 
 from services.ingest import handshake, openapi
 from services.ingest.answers import BatchAnswer, batch_answer
-from services.ingest.doors import producer_of_request, server_span
+from services.ingest.doors import body_of_request, producer_of_request, server_span
 from services.ingest.http_binding import InvalidBatched, MediaType, Mode, batch_of, body_limit, event_of, mode_of
 from services.ingest.producers import Producers
 from services.ingest.publisher import Receipt
@@ -17,7 +17,6 @@ from shared.model.errors import Abandoned
 from shared.model.event import Event
 from shared.model.producer import Producer
 from shared.model.settings import Settings
-from shared.web.app import limited_body
 from shared.web.problem import problem, title_of
 
 PATH = openapi.EVENTS
@@ -48,7 +47,7 @@ def blueprint(reception: Reception, producers: Producers, settings: Settings) ->
             producer = await producer_of_request(producers)
             headers = list(request.headers.items())
             media_type = MediaType.parse(request.headers.get("Content-Type"))
-            body = await limited_body(body_limit(media_type, max_event_bytes))
+            body = await body_of_request(body_limit(media_type, max_event_bytes))
             mode = mode_of(media_type, headers)
             if mode is Mode.BATCH:
                 answer = batch_answer(await accept_batch(body, producer))

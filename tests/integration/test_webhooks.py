@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 import logging
 import time
@@ -159,6 +160,22 @@ async def test_a_clock_that_is_wrong_is_told_to_the_log_only(hooks: Hooks, caplo
 async def test_none_is_for_loopback_and_not_for_what_was_forwarded(hooks: Hooks) -> None:
     forwarded = await hooks.post("local", JSON | {"X-Forwarded-For": "203.0.113.9"})
     assert (forwarded.status, forwarded.problem["field"]) == (403, "address")
+    of_a_page = await hooks.post("local", JSON | {"Origin": "https://evil.example"})
+    assert (of_a_page.status, of_a_page.problem["field"]) == (403, "origin")
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/webhooks/local", "/v1/rpc", "/v1/publish/builds"])
+async def test_a_packed_body_is_unpacked_at_no_door(hooks: Hooks, path: str) -> None:
+    """Bytes that are no text were once kept as they came, and nothing said that they were packed."""
+    attributes = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/shop", "ce-type": "order.created"}
+    named = {**attributes, "Content-Type": "application/octet-stream"}
+    raw = [(name.lower().encode(), value.encode()) for name, value in named.items()]
+    packed = [*raw, (b"content-encoding", b"gzip")]
+    refused = await hooks.ingest.ask("POST", path.encode(), gzip.compress(BODY), packed)
+    assert (refused.status, refused.problem["field"]) == (415, "Content-Encoding")
+    assert refused.headers["accept-encoding"] == "identity"
+    as_it_is = await hooks.ingest.ask("POST", path.encode(), BODY, [*raw, (b"content-encoding", b"identity")])
+    assert as_it_is.status == 202 or as_it_is.problem["field"] == "Content-Type"
 
 
 async def test_the_order_of_the_checks(hooks: Hooks) -> None:

@@ -119,6 +119,17 @@ def test_none_takes_requests_of_this_machine_only() -> None:
     assert failed.value.check is Check.LOOPBACK
 
 
+@pytest.mark.parametrize(
+    "headers", [{"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "none"}]
+)
+def test_none_takes_nothing_of_a_page_in_a_browser_of_this_machine(headers: dict[str, str]) -> None:
+    """Any site could have its visitors' browsers post `text/plain` to loopback, without asking first."""
+    scheme = KINDS["none"].model_validate({"kind": "none"}).source("local", ()).scheme
+    with pytest.raises(NotAuthentic) as failed:
+        scheme.verify(Posted(headers, b"", from_loopback=True), 0)
+    assert (failed.value.check, failed.value.about) == (Check.LOOPBACK, *headers)
+
+
 HEADERS = sorted({name.lower() for vector in VECTORS for name in vector["headers"]})
 # What headers can hold: bytes, as Latin-1; and what schemes look for in them.
 values = st.one_of(

@@ -6,14 +6,13 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response, jsonify, request
 
-from services.ingest.doors import producer_of_request, server_span
+from services.ingest.doors import body_of_request, producer_of_request, server_span
 from services.ingest.http_binding import MediaType
 from services.ingest.idempotency import HEADER, key_of_header
 from services.ingest.producers import Producers
 from services.ingest.rpc import openrpc
 from services.ingest.rpc.answering import Answered, Answering, Caller
 from services.ingest.rpc.faults import Code
-from shared.web.app import limited_body
 from shared.web.problem import Refusal
 
 PATH = openrpc.RPC_PATH
@@ -28,7 +27,7 @@ def blueprint(answering: Answering, producers: Producers) -> Blueprint:
     async def answer() -> Response:
         with server_span(PATH) as exchange:
             producer = await producer_of_request(producers)
-            body = await limited_body(answering.max_body_bytes)
+            body = await body_of_request(answering.max_body_bytes)
             _check_media_type(MediaType.parse(request.headers.get("Content-Type")))
             caller = Caller(producer, key_of_header(request.headers.get(HEADER)))
             response = _response(await answering.answer(body, caller))

@@ -14,6 +14,8 @@ from services.ingest.webhooks.schemes import CannotSign, Keys
 
 AUTHORIZATION = "authorization"
 
+# What browsers send with a request that a page has them make.
+_OF_PAGES = ("origin", "sec-fetch-site")
 _NOTHING_TO_SIGN = "nothing is signed: the sender shows the secret itself"
 
 
@@ -66,13 +68,19 @@ class Bearer:
 
 @dataclass(frozen=True, slots=True)
 class Loopback:
-    """Nothing is shown; the request must begin on the server's own machine."""
+    """Nothing is shown; the request must be of a program on the server's own machine.
+
+    A browser there is none: whichever site its user looks at can have it post here.
+    """
 
     challenge: str = "Loopback"
 
     def verify(self, posted: Posted, now_s: float) -> None:
         if not posted.from_loopback:
             raise NotAuthentic(Check.LOOPBACK, "address")
+        for name in _OF_PAGES:
+            if posted.header(name) is not None:
+                raise NotAuthentic(Check.LOOPBACK, name)
 
     def sign(self, body: bytes, id_: str, now_s: float) -> Mapping[str, str]:
         return {}

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response, jsonify, request
 
-from services.ingest.doors import is_from_loopback, server_span
+from services.ingest.doors import body_of_request, is_from_loopback, server_span
 from services.ingest.http_binding import MediaType
 from services.ingest.reception import Reception
 from services.ingest.reloading import Reloaded
@@ -18,7 +18,6 @@ from services.ingest.webhooks.source import Source
 from services.ingest.webhooks.sources import Sources
 from shared.model.event import Event
 from shared.model.producer import Producer
-from shared.web.app import limited_body
 from shared.web.problem import Refusal
 
 PATH = "/v1/webhooks/<source>"
@@ -42,18 +41,19 @@ def blueprint(
 
     @routes.post(PATH)
     async def accept(source: str) -> tuple[Response, int]:
-        with server_span(ROUTE):
+        with server_span(ROUTE) as exchange:
             known = _found(sources.value, source)
             event = await received(known)
             if event is None:
+                exchange.status = HTTPStatus.OK
                 return jsonify(accepted=[], dropped="an event of the sender's test mode"), HTTPStatus.OK
             receipt = await reception.accept_one(event, Producer(f"webhook:{source}"))
         return jsonify(accepted=[receipt.shown()], traceparent=receipt.traceparent), HTTPStatus.ACCEPTED
 
     async def received(source: Source) -> Event | None:
-        body = await limited_body(max_event_bytes)
+        body = await body_of_request(max_event_bytes)
         media_type = MediaType.parse(request.headers.get("Content-Type"))
-        source.check_media_type(media_type, request.headers.get("Content-Encoding"))
+        source.check_media_type(media_type)
         posted = Posted.of(request.headers.items(), body, from_loopback=is_from_loopback())
         try:
             source.scheme.verify(posted, clock())
@@ -77,8 +77,8 @@ def _refused(source: Source, failed: NotAuthentic) -> Refusal:
     about = {"source": source.name, "check": failed.check.value, "header": failed.about}
     _log.warning("webhook of %r refused: %s", source.name, failed, extra=about)
     if failed.check is Check.LOOPBACK:
-        detail, fix = "this source is for senders on the server's own machine", "declare another kind of source"
-        return Refusal(HTTPStatus.FORBIDDEN, detail, field="address", fix=fix)
+        detail = "this source is for programs on the server's own machine, and for no page in a browser"
+        return Refusal(HTTPStatus.FORBIDDEN, detail, field=failed.about, fix="declare another kind of source")
     detail = "the request is not signed as this source signs, with its secret, and now"
     fix = "sign the body as it is sent; the server's log says which check failed"
     headers = {"WWW-Authenticate": source.scheme.challenge}

@@ -49,15 +49,12 @@ class Source:
     headers: tuple[str, ...] = ()
     drops_tests: bool = False
 
-    def check_media_type(self, media_type: MediaType, content_encoding: str | None) -> None:
+    def check_media_type(self, media_type: MediaType) -> None:
         """Raises `Refusal` with 415."""
-        if content_encoding not in (None, "", "identity"):
-            # RFC 9110, 15.5.16.
-            fix, headers = "send the body as it is", {"Accept-Encoding": "identity"}
-            raise _unsupported("Content-Encoding", f"{content_encoding[:40]!r} is not undone here", fix, headers)
         if self.media_types and media_type.name not in self.media_types:
-            found = media_type.name[:80] or "no content type"
-            raise _unsupported("Content-Type", f"{found}: that is not what {self.kind} sends", f"send {JSON}", {})
+            detail = f"{media_type.name[:80] or 'no content type'}: that is not what {self.kind} sends"
+            status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+            raise Refusal(status, detail, field="Content-Type", fix=f"send {JSON}")
 
     def event(self, posted: Posted, media_type: MediaType) -> Event | None:
         """The event of a verified request; None for what goes nowhere. Raises `InvalidEvent`."""
@@ -107,7 +104,3 @@ def _form_content(body: bytes) -> dict[str, Any]:
     if payload is None:
         raise InvalidEvent("body", f"it is no form with the field {FORM_FIELD!r}", f"send {JSON}")
     return content_of(MediaType.parse(JSON), payload.encode())
-
-
-def _unsupported(field_name: str, detail: str, fix: str, headers: dict[str, str]) -> Refusal:
-    return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, field=field_name, fix=fix, headers=headers)
