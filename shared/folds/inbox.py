@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from shared.folds.moments import moment_of
+from shared.folds.moments import moment_of, shown
 from shared.folds.projection import Projection
 from shared.folds.spans import Spans, at_most, with_span, without_span
 from shared.model.entry import Entry
@@ -34,13 +34,15 @@ CHANGES = ("followed", "unfollowed", "muted", "unmuted")
 MAX_TITLE_CHARS = 500
 MAX_BODY_CHARS = 4000
 MAX_LINK_CHARS = 2048
+# Of the event that a notification is about: what a page needs to find it.
+ABOUT = ("source", "id", "type", "subject")
 # Runs of items that a user has left between others; with more, the oldest count as done with.
 MAX_SPANS = 2000
 
 ITEMS, USERS, TOPICS = "items", "users", "topics"
 BY_TAG = ("tag", "position")
 BY_USER = ("user", "topic")
-MODEL = Model("inbox", 1, (Table(ITEMS, (BY_TAG,)), Table(USERS), Table(TOPICS, (BY_USER,))))
+MODEL = Model("inbox", 2, (Table(ITEMS, (BY_TAG,)), Table(USERS), Table(TOPICS, (BY_USER,))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,9 @@ def _told(entry: Entry) -> Mapping[str, Any] | None:
     if entry.type not in (MARKED, SUBSCRIPTION) or entry.source != EDGE_SOURCE:
         return None
     data = from_json(entry.event).get("data")
-    if not isinstance(data, dict) or f"{INBOX_KIND}:{data.get('user')}" not in entry.audience:
+    if not isinstance(data, dict) or not isinstance(user := data.get("user"), str):
+        return None
+    if f"{INBOX_KIND}:{user}" not in entry.audience:
         return None
     is_lawful = _is_mark(data) if entry.type == MARKED else _is_change(data)
     return data if is_lawful else None
@@ -204,7 +208,8 @@ def _is_span(value: object) -> bool:
 
 
 def _is_change(data: Mapping[str, Any]) -> bool:
-    return data.get("change") in CHANGES and isinstance(data.get("topic"), str)
+    is_time = isinstance(data.get("until"), str | None)
+    return data.get("change") in CHANGES and isinstance(data.get("topic"), str) and is_time
 
 
 def _item(entry: Entry) -> Row | None:
@@ -227,15 +232,24 @@ def _item(entry: Entry) -> Row | None:
         "level": data["level"] if data.get("level") in LEVELS else LEVELS[0],
         "topic": _text(data.get("topic"), MAX_LINK_CHARS) or (topics[0] if len(topics) == 1 else None),
         "time": moment_of(entry, attributes),
+        # Not shown: items lie in the order of this one, and not of what they say themselves.
+        "appended": shown(entry.appended_at),
         "source": entry.source,
         "traceparent": entry.traceparent,
-        "about": data["about"] if isinstance(data.get("about"), dict) else None,
+        "about": _about(data.get("about")),
     }
     return Row(item_key(entry.position), item, {"tag": list(entry.audience), "position": entry.position})
 
 
 def _text(value: object, max_chars: int) -> str | None:
     return value[:max_chars] if isinstance(value, str) and value else None
+
+
+def _about(value: object) -> dict[str, str] | None:
+    """Only what tells which event it is: a page of items must not weigh what a producer likes."""
+    if not isinstance(value, dict):
+        return None
+    return {name: told[:MAX_LINK_CHARS] for name in ABOUT if isinstance(told := value.get(name), str)} or None
 
 
 def safe_link(value: object) -> str | None:

@@ -19,7 +19,8 @@ MAX_COUNTED = 100
 MAX_TOPICS = 100
 # A page that is filtered looks no further for its items; its `next` goes on from there.
 MAX_SCANNED = 1000
-# Questions of one count or page. Runs of unread items far apart cost one each.
+# Questions of one count or page. Runs of unread items far apart cost one each, and one more for each topic
+# that was followed within them.
 MAX_QUESTIONS = 300
 
 Run = tuple[tuple[str, ...], int]
@@ -54,9 +55,18 @@ class Wanted:
 
     def takes(self, item: Mapping[str, Any]) -> bool:
         """Whether an item passes what no index knows."""
-        return (self.level is None or item["level"] == self.level) and (
-            self.topic is None or item["topic"] == self.topic
+        return (
+            (self.level is None or item["level"] == self.level)
+            and (self.topic is None or item["topic"] == self.topic)
+            and (self.since is None or item["time"] >= self.since)
         )
+
+    def is_before(self, item: Mapping[str, Any]) -> bool:
+        """Whether neither this item nor an older one can be wanted.
+
+        By when it was appended: what it says of its own time may be years ago, with newer items below it.
+        """
+        return self.since is not None and item["appended"] < self.since
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +100,17 @@ def inbox_page(viewer: Viewer, wanted: Wanted) -> Reading[Page]:
     scanned = 0
     while spans and scanned < MAX_SCANNED:
         found = yield from _newest(runs, spans, wanted.limit + 1)
-        for row in found:
-            if wanted.since is not None and row.body["time"] < wanted.since:
+        for row in found.rows:
+            if wanted.is_before(row.body):
                 return Page(items, None)
             if wanted.takes(row.body):
                 if len(items) == wanted.limit:
                     return Page(items, int(items[-1]["id"]))
                 items.append(_shown(row, marks))
             scanned += 1
-        if len(found) <= wanted.limit:
-            return Page(items, None)
-        spans = list(_below(spans, _position(found[-1])))
+        spans = list(_below(spans, found.down_to))
+        if found.is_cut:
+            break
     return Page(items, spans[0][1] + 1 if spans else None)
 
 
@@ -109,7 +119,7 @@ def inbox_counts(viewer: Viewer) -> Reading[Counts]:
     marks, runs = yield from _opened(viewer)
     unread = yield from _newest(runs, gaps(united(marks.read, marks.archived), 1, MAX_INTEGER), MAX_COUNTED)
     unseen = yield from _newest(runs, gaps(united(marks.seen, marks.archived), 1, MAX_INTEGER), MAX_COUNTED)
-    return Counts(len(unread), len(unseen))
+    return Counts(len(unread.rows), len(unseen.rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +151,7 @@ def placed(viewer: Viewer, ids: Collection[str], *, widen: bool) -> Reading[Plac
 
 def _widened(runs: Sequence[Run], position: int) -> Reading[Span]:
     """From behind the item before to in front of the one after, or to the item itself where there is none yet."""
-    before = yield from _newest(runs, [(1, position - 1)], 1)
+    before = (yield from _newest(runs, [(1, position - 1)], 1)).rows
     after = yield from _oldest(runs, position)
     return (_position(before[0]) + 1 if before else 1, _position(after[0]) - 1 if after else position)
 
@@ -169,30 +179,50 @@ def _wanted_spans(marks: Marks, wanted: Wanted) -> Iterator[Span]:
     yield from gaps(hidden, 1, last)
 
 
-def _newest(runs: Sequence[Run], spans: Iterable[Span], limit: int) -> Reading[list[Row]]:
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What was found from the top down."""
+
+    rows: Sequence[Row]
+    down_to: int
+    """Every item at or above this position has been looked at."""
+    is_cut: bool = False
+    """Whether it ended because it took as many questions as it may."""
+
+
+def _newest(runs: Sequence[Run], spans: Iterable[Span], limit: int) -> Reading[Stretch]:
     """Up to `limit` items in these spans, newest first; the spans come newest first, too."""
     found: list[Row] = []
     questions = 0
     for first, last in spans:
         parts: list[Sequence[Row]] = []
-        for tags, since in runs:
-            if since < last:
-                above, wanted = max(first - 1, since), limit - len(found)
-                span = Range(ITEMS, BY_TAG, {"tag": tags}, above, last + 1, descending=True, limit=wanted)
+        for above, tags in _lows(runs, first - 1).items():
+            if above < last:
+                span = Range(ITEMS, BY_TAG, {"tag": tags}, above, last + 1, descending=True, limit=limit - len(found))
                 parts.append((yield from rows(span)))
                 questions += 1
         found += islice(_each_once(merge(*parts, key=_position, reverse=True)), limit - len(found))
-        if len(found) >= limit or questions >= MAX_QUESTIONS:
-            break
-    return found
+        if len(found) >= limit:
+            return Stretch(found, _position(found[-1]))
+        if questions >= MAX_QUESTIONS:
+            return Stretch(found, first, is_cut=True)
+    return Stretch(found, 1)
 
 
 def _oldest(runs: Sequence[Run], above: int) -> Reading[list[Row]]:
     """The first item above a position."""
     found: list[Row] = []
-    for tags, since in runs:
-        found += yield from rows(Range(ITEMS, BY_TAG, {"tag": tags}, max(above, since), limit=1))
+    for low, tags in _lows(runs, above).items():
+        found += yield from rows(Range(ITEMS, BY_TAG, {"tag": tags}, low, limit=1))
     return sorted(found, key=_position)[:1]
+
+
+def _lows(runs: Sequence[Run], above: int) -> Mapping[int, Sequence[str]]:
+    """By where their items begin above the position: one question for all tags but those followed since then."""
+    lows: dict[int, list[str]] = {}
+    for tags, since in runs:
+        lows.setdefault(max(above, since), []).extend(tags)
+    return lows
 
 
 def _each_once(found: Iterable[Row]) -> Iterator[Row]:
@@ -221,7 +251,8 @@ def _position(row: Row) -> int:
 
 def _shown(row: Row, marks: Marks) -> dict[str, Any]:
     position = _position(row)
-    return dict(row.body) | {
+    item = {name: value for name, value in row.body.items() if name != "appended"}
+    return item | {
         "seen": holds(marks.seen, position),
         "read": holds(marks.read, position),
         "archived": holds(marks.archived, position),

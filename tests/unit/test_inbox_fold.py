@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from services.persister.batch import entry_of
 from shared.folds.inbox import INBOX, Marks, safe_link
 from shared.folds.inbox_reading import (
     MAX_COUNTED,
+    MAX_TOPICS,
     Placed,
     Viewer,
     Wanted,
@@ -413,6 +414,52 @@ def test_a_filter_that_finds_nothing_ends_somewhere_and_says_where_to_go_on(monk
         found += [item["title"] for item in page.items]
         below, pages = page.next or 0, pages + 1
     assert (found, pages > 1) == (["rare"], True)
+
+
+def test_one_that_says_it_is_old_hides_none_below_it() -> None:
+    """Items lie in the order of the log: a list `since` once ended at the first that told an older time."""
+    rows = Rows(INBOX)
+    events = [an_entry(at, "notification.sent", "user:alice", {"title": f"number {at}"}) for at in (1, 2, 3)]
+    old = events[2].event.replace(b'"id"', b'"time":"2001-01-01T00:00:00Z","id"')
+    rows.fold([*events[:2], replace(events[2], event=old)])
+    page = rows.read(inbox_page(viewer("alice"), Wanted(since="2026-01-31T12:00:02.000Z")))
+    assert ([item["id"] for item in page.items], page.next) == (["2"], None)
+
+
+def test_who_follows_a_hundred_topics_finds_every_unread_item() -> None:
+    """Each topic once cost a question for each run of unread items, and the list ended with the questions."""
+    model = Model()
+    for number in range(MAX_TOPICS):
+        data = {"user": "alice", "topic": f"t{number}", "change": "followed"}
+        model.append("carillon.subscription.changed", "inbox:alice", data, EDGE)
+    for number in range(20):
+        model.append("notification.sent", f"topic:t{number}", {"title": "unread"})
+        model.append("notification.sent", "user:alice", {"title": "read"})
+        model.append("carillon.inbox.marked", "inbox:alice",
+                     {"user": "alice", "mark": "read", "spans": [[model.last, model.last]]}, EDGE)  # fmt: skip
+    model.catch_up()
+    assert len(paged(model.rows, "alice", Wanted(limit=50, unread=True))) == 20
+    assert model.rows.read(inbox_counts(viewer("alice"))).unread == 20
+
+
+def test_a_list_whose_questions_are_used_up_says_where_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.folds.inbox_reading.MAX_QUESTIONS", 3)
+    model = Model()
+    for _ in range(10):
+        model.notify(["user:alice"])
+        model.notify(["user:alice"])
+        model.mark("alice", "read", [model.last], through=False)
+    model.catch_up()
+    unread = [at for at in model.visible("alice") if ("alice", at) not in model.read]
+    assert paged(model.rows, "alice", Wanted(limit=50, unread=True)) == unread
+
+
+def test_of_what_an_item_is_about_only_the_event_is_kept() -> None:
+    rows = Rows(INBOX)
+    about = {"source": "/s", "id": "1", "type": 7, "more": "x" * 100_000}
+    rows.fold([an_entry(1, "notification.sent", "user:alice", {"title": "t", "about": about})])
+    (item,) = rows.read(inbox_page(viewer("alice"), Wanted())).items
+    assert item["about"] == {"source": "/s", "id": "1"}
 
 
 def test_the_row_is_json() -> None:
