@@ -16,6 +16,7 @@ from aiormq.abc import AbstractChannel
 from yarl import URL
 
 from shared.model.errors import BrokerUnavailable
+from shared.rabbit import frames
 from shared.rabbit.topology import Topology
 from shared.rabbit.translation import translated
 
@@ -147,6 +148,7 @@ class Link:
             async with asyncio.timeout(self._timeout_s):
                 # Not by `aio_pika.connect`: it keeps one that fails to itself, whose destructor then
                 # starts a task of nobody's to close it.
+                frames.install()
                 connection = aio_pika.Connection(self._url)
                 try:
                     await connection.connect()
