@@ -14,12 +14,13 @@ import click
 from services.commands.group import fail
 from services.commands.options import data_option, json_option, with_backends
 from services.console import letters
+from services.console.acts import Actor
 from services.console.letters import Choice
 from shared.model.errors import InvalidEvent
 from shared.model.settings import Settings
 from shared.ports.broker import Broker, DeadLetter
 
-Act = Callable[[Broker, str, Collection[str]], Awaitable[Collection[str]]]
+Act = Callable[[Broker, Actor, Collection[str]], Awaitable[Collection[str]]]
 
 reason_option = click.option("--reason", default="", help="Those with this reason, such as invalid-event.")
 contains_option = click.option("--contains", default="", metavar="TEXT", help="Those with this text in them.")
@@ -29,9 +30,9 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
-def acting_as() -> str:
+def acting_as() -> Actor:
     """Who does it, as the log is told: the shell's user."""
-    return f"{getpass.getuser()} (carillon)"
+    return Actor(f"{getpass.getuser()} (carillon)")
 
 
 @click.group("dead")
@@ -116,7 +117,7 @@ def dead_requeue(
         raise click.UsageError("--edited goes with the ID of one letter.")
     body = _checked(edited)
 
-    async def act(broker: Broker, by: str, chosen: Collection[str]) -> Collection[str]:
+    async def act(broker: Broker, by: Actor, chosen: Collection[str]) -> Collection[str]:
         return await letters.requeue(broker, by, chosen, dict.fromkeys(chosen, body))
 
     _act("requeue", act, ids, Choice(), False, dry_run, yes, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from shared.model.event import Event
 from shared.ports.broker import Broker
@@ -13,8 +14,25 @@ SOURCE = "/carillon/console"
 ACTED = "carillon.operator.acted"
 
 
-async def tell_act(broker: Broker, by: str, action: str, about: Mapping[str, object]) -> None:
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something."""
+
+    name: str
+    """A key's, a shell's user, or what the issuer calls somebody."""
+    issuer: str | None = None
+    sub: str | None = None
+    """Their id at the issuer, for who signed in there: names there change, and several people may have the same."""
+
+    @property
+    def told(self) -> dict[str, str]:
+        """As the log is told."""
+        known = {"by": self.name, "issuer": self.issuer, "sub": self.sub}
+        return {name: value for name, value in known.items() if value is not None}
+
+
+async def tell_act(broker: Broker, by: Actor, action: str, about: Mapping[str, object]) -> None:
     """Says in the log who does what, before it is done: what cannot be told is not done."""
     attributes = {"specversion": "1.0", "id": secrets.token_hex(12), "source": SOURCE, "type": ACTED}
-    data = {"by": by, "action": action, "about": json.loads(json.dumps(about))}
+    data = {**by.told, "action": action, "about": json.loads(json.dumps(about))}
     await broker.publish(Event.from_attributes(attributes | {"data": data}))

@@ -58,7 +58,7 @@ def add_to(routes: Blueprint, console: Console) -> None:
             control_tag(user)
         except InvalidInput:
             raise InvalidInput("user", f"{user[:40]!r} is no user", "choose one of the list") from None
-        await tell_act(broker, operator().name, "disconnect", {"user": user, "session": session})
+        await tell_act(broker, operator().actor, "disconnect", {"user": user, "session": session})
         await broker.publish(disconnected(user, session, operator().name))
         return to(f"{PAGE}?{urlencode({'user': fields.get('shown', ''), 'told': user})}")
 

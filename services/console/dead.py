@@ -56,7 +56,7 @@ def add_to(routes: Blueprint, console: Console) -> None:
         """What was planned, of the letters that the plan showed and of no others."""
         fields = await acting_form()
         name, ids = _act(fields), frozenset(fields.get("ids", "").split())
-        done = await ACTS[name](broker, operator().name, ids)
+        done = await ACTS[name](broker, operator().actor, ids)
         return to(f"{PAGE}?{urlencode({'did': name, 'done': len(done), 'gone': len(ids) - len(done)})}")
 
     @routes.get("/dead/<id_>")
@@ -77,7 +77,7 @@ def add_to(routes: Blueprint, console: Console) -> None:
             changed = letters.edited(text, console.max_event_bytes)
         except InvalidEvent as refused:
             return await _letter_page(found, text, str(refused)), HTTPStatus.BAD_REQUEST
-        done = await letters.requeue(broker, operator().name, [found.id], {found.id: changed})
+        done = await letters.requeue(broker, operator().actor, [found.id], {found.id: changed})
         return to(f"{PAGE}?{urlencode({'did': 'requeue', 'done': len(done), 'gone': 1 - len(done)})}")
 
 

@@ -1,16 +1,17 @@
-"""The console's door: signing in and out, who is there, and what every answer says to browsers."""
+"""The console's door: signing in by key and out, who is there, and what every answer says to browsers."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import parse_qs, quote
 
 from quart import Blueprint, Response, g, redirect, render_template, request
 from werkzeug.datastructures import MultiDict
 
-from services.console.operators import SESSION_TTL_S, Operator, OperatorCookie, Operators
+from services.console.operators import Operator, OperatorCookie, Operators, Person
 from shared.web.app import limited_body
 from shared.web.keys import is_loopback
 from shared.web.problem import Refusal
@@ -36,14 +37,24 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
-_OPEN = frozenset({"console.login", "console.sign_in", "console.static"})
+# What a live part is told whose session is over: the page is loaded again then, and asks to sign in.
+OVER = b"event: over\ndata:\n\n"
+
+_OPEN = frozenset({"console.login", "console.sign_in", "console.begin_login", "console.finish_login", "console.static"})
 
 
 class Gate:
-    """Lets operators in, and knows them again."""
+    """Lets operators in, and knows them again.
 
-    def __init__(self, operators: Operators, cookie: OperatorCookie, demo_key: str | None) -> None:
-        self._operators, self._cookie, self._demo_key = operators, cookie, demo_key
+    Args:
+        demo_key: of an operator whom the page offers.
+        issuer: where one can sign in, too.
+    """
+
+    def __init__(
+        self, operators: Operators, cookie: OperatorCookie, demo_key: str | None, issuer: str | None = None
+    ) -> None:
+        self._operators, self._cookie, self._demo_key, self._issuer = operators, cookie, demo_key, issuer
 
     def add_to(self, routes: Blueprint) -> None:
         """Guards every route of the blueprint."""
@@ -65,23 +76,31 @@ class Gate:
         client = (request.scope or {}).get("client")
         try:
             here = is_loopback(str(client[0]) if client else None)
-            operator = self._operators.identify(fields.get("key", ""), from_loopback=here)
+            person = self._operators.identify(fields.get("key", ""), from_loopback=here)
         except Refusal as refused:
             await asyncio.sleep(WRONG_KEY_WAIT_S)
             return await self._login_page(next_, refused.detail), refused.status
+        return self.let_in(person, next_)
+
+    def let_in(self, person: Person, next_: str) -> Response:
+        """On to the page that they wanted, with their cookie."""
         answer = to(next_)
-        answer.set_cookie(
-            self._cookie.name, self._cookie.sign(operator), SESSION_TTL_S, path="/", secure=self._cookie.secure,
-            httponly=True, samesite="Strict",
-        )  # fmt: skip
+        value = self._cookie.sign(self._cookie.open(person))
+        answer.set_cookie(self._cookie.name, value, int(self._cookie.ttl_s), **self._attributes)
         return answer
 
     async def sign_out(self) -> Response:
         """Forgets the cookie."""
         await confirmed_form()
         answer = to(LOGIN)
-        answer.delete_cookie(self._cookie.name, path="/", secure=self._cookie.secure, httponly=True, samesite="Strict")
+        answer.delete_cookie(self._cookie.name, **self._attributes)
         return answer
+
+    @property
+    def _attributes(self) -> dict[str, Any]:
+        # Lax: whoever comes from the issuer, or from a link in a chat, is signed in. Looking changes nothing, and
+        # each form carries a token of its session.
+        return {"path": "/", "secure": self._cookie.secure, "httponly": True, "samesite": "Lax"}
 
     async def _check(self) -> Response | None:
         if request.endpoint in _OPEN:
@@ -90,14 +109,19 @@ class Gate:
         if operator is not None:
             g.operator = operator
             return None
-        if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        accepted = request.headers.get("Accept", "")
+        if request.method == "GET" and "text/html" in accepted:
             return to(f"{LOGIN}?next={quote(request.full_path.rstrip('?'))}")
+        if "text/event-stream" in accepted:
+            # A browser's EventSource could not tell 401 from any other refusal.
+            return Response(OVER, mimetype="text/event-stream")
         raise Refusal(HTTPStatus.UNAUTHORIZED, "you are not signed in, or not any more", fix=f"sign in at {LOGIN}")
 
     async def _login_page(self, next_: str, problem: str | None) -> str:
         return await render_template(
-            "login.html", next=next_, problem=problem, demo_key=self._demo_key, has_keys=len(self._operators) > 0
-        )
+            "login.html", next=next_, problem=problem, demo_key=self._demo_key, has_keys=len(self._operators) > 0,
+            issuer=self._issuer,
+        )  # fmt: skip
 
 
 def operator() -> Operator:
@@ -128,7 +152,7 @@ async def acting_form() -> MultiDict[str, str]:
     """The same for what changes something. Raises `Refusal` for who may only look."""
     fields = await confirmed_form()
     if not operator().may_act:
-        fix = "ask for a key of CARILLON_OPERATOR_KEYS"
+        fix = "ask for a key of CARILLON_OPERATOR_KEYS, or a role of CARILLON_CONSOLE_OPERATOR_ROLES"
         raise Refusal(HTTPStatus.FORBIDDEN, f"{operator().name} may look, and not act", fix=fix)
     return fields
 
@@ -141,15 +165,19 @@ def _refuse_other_sites() -> None:
 
 def to(address: str) -> Response:
     """A redirect inside the console, wherever the address would lead."""
-    inside = address == HOME or address.startswith((f"{HOME}/", f"{HOME}?"))
-    safe = inside and "\\" not in address and address.isprintable()
-    answer = redirect(address if safe else HOME, HTTPStatus.SEE_OTHER)
+    answer = redirect(inside(address), HTTPStatus.SEE_OTHER)
     assert isinstance(answer, Response)
     return answer
+
+
+def inside(address: str) -> str:
+    """The address, or the overview's where it leads out of the console."""
+    is_ours = address == HOME or address.startswith((f"{HOME}/", f"{HOME}?"))
+    return address if is_ours and "\\" not in address and address.isprintable() else HOME
 
 
 async def _with_headers(response: Response) -> Response:
     for name, value in HEADERS.items():
         if name != "Cache-Control" or request.endpoint != "console.static":
-            response.headers[name] = value
+            response.headers.setdefault(name, value)
     return response

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
-from services.console.acts import tell_act
+from services.console.acts import Actor, tell_act
 from shared.model.errors import InvalidEvent, InvalidInput
 from shared.model.event import Event, decoded_json
 from shared.ports.broker import Broker, DeadLetter
@@ -79,14 +79,14 @@ async def one(broker: Broker, id_: str) -> DeadLetter | None:
 
 
 async def requeue(
-    broker: Broker, by: str, ids: Collection[str], bodies: Mapping[str, bytes] | None = None
+    broker: Broker, by: Actor, ids: Collection[str], bodies: Mapping[str, bytes] | None = None
 ) -> Collection[str]:
     """Has the persister try them again; returns those that were found."""
     await tell_act(broker, by, "dead-letters.requeue", _about(ids) | {"edited": sorted(bodies or {})})
     return await broker.requeue_dead(ids, bodies)
 
 
-async def drop(broker: Broker, by: str, ids: Collection[str]) -> Collection[str]:
+async def drop(broker: Broker, by: Actor, ids: Collection[str]) -> Collection[str]:
     """Throws them away for good; returns those that were found."""
     await tell_act(broker, by, "dead-letters.drop", _about(ids))
     return await broker.drop_dead(ids)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 from quart import Response, stream_with_context
 
+from services.console.gate import operator
 from shared.model.errors import Busy, Unavailable
 
 # Pages that operators have open; each is a small question to the backends every second or two.
@@ -24,7 +26,7 @@ LIVE_HEADERS = {
 
 
 class Islands:
-    """All islands that this process keeps up to date; they end with it."""
+    """All islands that this process keeps up to date; they end with it, and with the session of who looks."""
 
     def __init__(self, stopping: asyncio.Event) -> None:
         self._stopping, self._open = stopping, 0
@@ -39,19 +41,20 @@ class Islands:
         """
         if self._open >= MAX_ISLANDS:
             raise Busy("as many live pages are open as this console serves")
-        response = Response(stream_with_context(self._pieces)(draw, every_s, place), headers=dict(LIVE_HEADERS))
+        pieces = stream_with_context(self._pieces)(draw, every_s, place, operator().ends_at)
+        response = Response(pieces, headers=dict(LIVE_HEADERS))
         # Quart would end every response after a minute.
         response.timeout = None
         return response
 
     async def _pieces(
-        self, draw: Callable[[], Awaitable[str]], every_s: float, place: Callable[[], int] | None
+        self, draw: Callable[[], Awaitable[str]], every_s: float, place: Callable[[], int] | None, until: float
     ) -> AsyncIterator[bytes]:
         self._open += 1
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
             before, quiet_s = "", 0.0
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and time.time() < until:
                 with suppress(Unavailable):
                     if (html := await draw()) and html != before:
                         yield frame(html, place and place())

@@ -1,4 +1,4 @@
-"""Who may look, and who may act: known by a key, and then by a cookie of the console's own."""
+"""Who may look, and who may act: known by a key or by an issuer, and then by a cookie of the console's own."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
+from services.console.acts import Actor
 from shared.model.errors import InvalidInput
 from shared.web.keys import ApiKeys
-
-# A working day; whoever leaves the browser open signs in again the next morning.
-SESSION_TTL_S = 10 * 3600
 
 _PURPOSE = b"carillon console cookie v1"
 _ALGORITHM = "HS256"
@@ -25,14 +24,38 @@ _SETTINGS = "CARILLON_OPERATOR_KEYS or CARILLON_VIEWER_KEYS"
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody whom the console lets in."""
+
+    actor: Actor
+    may_act: bool
+    """Whether more than to look."""
+
+
+@dataclass(frozen=True, slots=True)
 class Operator:
     """Somebody who signed in."""
 
-    name: str
-    may_act: bool
-    """Whether more than to look."""
+    person: Person
     token: str
     """What each form of theirs carries: another site's page cannot know it."""
+    ends_at: int
+    """When they sign in again, in seconds since the epoch."""
+
+    @property
+    def name(self) -> str:
+        """What they are called."""
+        return self.actor.name
+
+    @property
+    def actor(self) -> Actor:
+        """Who does what they do, for the log."""
+        return self.person.actor
+
+    @property
+    def may_act(self) -> bool:
+        """Whether more than to look."""
+        return self.person.may_act
 
 
 class Operators:
@@ -58,45 +81,54 @@ class Operators:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def identify(self, key: str, *, from_loopback: bool) -> Operator:
-        """The holder of the key, with a new token. Raises `Refusal`."""
+    def identify(self, key: str, *, from_loopback: bool) -> Person:
+        """The holder of the key. Raises `Refusal`."""
         name = self._keys.identify(f"Bearer {key}", from_loopback=from_loopback)
-        return Operator(name, name in self._acting, secrets.token_urlsafe(16))
+        return Person(Actor(name), name in self._acting)
 
 
 class OperatorCookie:
     """Makes and reads the cookie.
 
-    A changed list of keys ends all sessions: the cookie's own key is derived from it.
-
     Args:
-        secret: shared by all consoles; None makes one, so that a restart ends the sessions.
+        secrets_: shared by all consoles: the first signs, each of them verifies.
+        rules: what decides who gets in. Other rules end all sessions: the cookie's own keys are derived from them.
+        ttl_s: how long a session lasts.
         secure: whether it goes over https only.
     """
 
-    def __init__(self, secret: str | None, operators: Operators, *, secure: bool) -> None:
-        purpose = _PURPOSE + hashlib.sha256(operators.fingerprint).digest()
-        base = secrets.token_hex(32) if secret is None else secret
-        self._key = OctKey.import_key(hmac.digest(base.encode(), purpose, hashlib.sha256))
-        self.secure = secure
+    def __init__(self, secrets_: Sequence[str], rules: bytes, ttl_s: float, *, secure: bool) -> None:
+        purpose = _PURPOSE + hashlib.sha256(rules).digest()
+        self._keys = [OctKey.import_key(hmac.digest(each.encode(), purpose, hashlib.sha256)) for each in secrets_]
+        self.ttl_s, self.secure = ttl_s, secure
         self.name = "__Host-carillon-console" if secure else "carillon-console"
+
+    def open(self, person: Person) -> Operator:
+        """A new session of theirs."""
+        return Operator(person, secrets.token_urlsafe(16), int(time.time() + self.ttl_s))
 
     def sign(self, operator: Operator) -> str:
         """The cookie's value."""
         claims = {
-            "sub": operator.name,
+            **operator.actor.told,
             "act": operator.may_act,
             "csrf": operator.token,
-            "exp": int(time.time()) + SESSION_TTL_S,
+            "exp": operator.ends_at,
         }
-        return jwt.encode({"alg": _ALGORITHM}, claims, self._key)
+        return jwt.encode({"alg": _ALGORITHM}, claims, self._keys[0])
 
     def read(self, value: str | None) -> Operator | None:
         """Whose cookie it is; None for none, a forged and an expired one."""
-        try:
-            claims = jwt.decode(value or "", self._key, algorithms=[_ALGORITHM]).claims
-            if float(claims["exp"]) <= time.time():
-                return None
-            return Operator(str(claims["sub"]), claims["act"] is True, str(claims["csrf"]))
-        except (JoseError, ValueError, KeyError, TypeError):
-            return None
+        for key in self._keys:
+            try:
+                claims = jwt.decode(value or "", key, algorithms=[_ALGORITHM]).claims
+                operator = _operator(claims)
+            except (JoseError, ValueError, KeyError, TypeError):
+                continue
+            return operator if operator.ends_at > time.time() else None
+        return None
+
+
+def _operator(claims: dict[str, Any]) -> Operator:
+    actor = Actor(claims["by"], claims.get("issuer"), claims.get("sub"))
+    return Operator(Person(actor, claims["act"] is True), claims["csrf"], int(claims["exp"]))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from services.console.acts import tell_act
+from services.console.acts import Actor, tell_act
 from services.console.search import Wanted, last_until, moment
 from shared.model.entry import EXPIRED, Entry, Head
 from shared.model.errors import InvalidInput
@@ -123,7 +123,7 @@ async def count(log: EventLog, plan: Plan, max_bytes: int) -> None:
         await asyncio.sleep(0)
 
 
-async def announce(broker: Broker, by: str, plan: Plan) -> None:
+async def announce(broker: Broker, by: Actor, plan: Plan) -> None:
     """Tells the log who replays what. Raises `InvalidInput` where there is nothing to run."""
     plan.check()
     await tell_act(broker, by, "replay", plan.told())

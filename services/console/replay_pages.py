@@ -35,7 +35,7 @@ def add_to(routes: Blueprint, console: Console) -> None:
     async def replay_plan() -> Response:
         fields = await acting_form()
         plan = Plan(Wanted.of(fields), parsed_tags(fields.get("to", "")))
-        return to(f"{PAGE}/{replays.plan(plan, operator().name).plan.run}")
+        return to(f"{PAGE}/{replays.plan(plan, operator().actor).plan.run}")
 
     @routes.get("/replay/<run>")
     async def replay_run(run: str) -> str:
@@ -54,13 +54,13 @@ def add_to(routes: Blueprint, console: Console) -> None:
     @routes.post("/replay/<run>/run")
     async def replay_begin(run: str) -> Response:
         await acting_form()
-        await replays.run(_found(console, run), operator().name)
+        await replays.run(_found(console, run), operator().actor)
         return to(f"{PAGE}/{run}")
 
     @routes.post("/replay/<run>/stop")
     async def replay_stop(run: str) -> Response:
         await acting_form()
-        await replays.stop(_found(console, run), operator().name)
+        await replays.stop(_found(console, run), operator().actor)
         return to(f"{PAGE}/{run}")
 
 

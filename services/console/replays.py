@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from services.console import replay
-from services.console.acts import tell_act
+from services.console.acts import Actor, tell_act
 from services.console.replay import Plan
 from shared.model.errors import Busy, CarillonError, InvalidInput
 
@@ -43,7 +43,7 @@ class Replay:
     """One replay, as its page shows it."""
 
     plan: Plan
-    by: str
+    by: Actor
     made_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     stage: Stage = Stage.COUNTING
     done: int = 0
@@ -73,7 +73,7 @@ class Replays:
         """By run, the oldest first."""
         return self._known
 
-    def plan(self, plan: Plan, by: str) -> Replay:
+    def plan(self, plan: Plan, by: Actor) -> Replay:
         """Begins to count. Raises `Busy`."""
         self._refuse_many()
         for run in [run for run, each in self._known.items() if not each.is_active][
@@ -84,7 +84,7 @@ class Replays:
         self._start(made, self._counted(made))
         return made
 
-    async def run(self, chosen: Replay, by: str) -> None:
+    async def run(self, chosen: Replay, by: Actor) -> None:
         """Begins to publish, or goes on. Raises `Busy`, `InvalidInput`."""
         if not chosen.can_run:
             raise InvalidInput("run", f"it is {chosen.stage.value}", "look at its page again")
@@ -98,7 +98,7 @@ class Replays:
             raise
         self._start(chosen, self._published(chosen))
 
-    async def stop(self, chosen: Replay, by: str) -> None:
+    async def stop(self, chosen: Replay, by: Actor) -> None:
         """Ends it where it is. Raises `InvalidInput`."""
         if chosen.stage is not Stage.RUNNING or chosen.task is None:
             raise InvalidInput("run", f"it is {chosen.stage.value}", "only one that runs can be stopped")

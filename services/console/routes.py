@@ -11,7 +11,7 @@ from quart import Blueprint, g, render_template, request
 from services.console import connections, dead, events, overview, replay_pages, runs
 from services.console.gate import HOME, Gate
 from services.console.live import Islands
-from services.console.operators import Operators
+from services.console.login import OperatorLogin
 from services.console.replays import Replays
 from services.console.sampling import Sampler
 from services.console.wording import FILTERS
@@ -38,7 +38,6 @@ class Console:
 
     backends: Backends
     sampler: Sampler
-    operators: Operators
     islands: Islands
     probes: Mapping[str, Probe]
     timeout_s: float
@@ -46,13 +45,15 @@ class Console:
     replays: Replays
 
 
-def blueprint(console: Console, gate: Gate) -> Blueprint:
+def blueprint(console: Console, gate: Gate, login: OperatorLogin | None) -> Blueprint:
     """`/console`, for an app of its own or for `carillon dev`."""
     routes = Blueprint(
         "console", __name__, url_prefix=HOME, template_folder="templates", static_folder="static",
         static_url_path="/static",
     )  # fmt: skip
     gate.add_to(routes)
+    if login is not None:
+        login.add_to(routes)
     for name, filter_ in FILTERS.items():
         routes.add_app_template_filter(filter_, name)
     routes.context_processor(_everywhere)

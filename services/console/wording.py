@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from services.console.steps import LOOKS
 from shared.folds.moments import parsed
@@ -61,6 +62,11 @@ def since(text: str | None) -> str:
     return "–" if moment is None else ago(moment)
 
 
+def site(address: str) -> str:
+    """`https://login.example.com/realms/ops` -> `login.example.com`."""
+    return urlsplit(address).netloc
+
+
 def shortened(text: str, most: int) -> str:
     """Its first so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
@@ -81,5 +87,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "readable": readable,
     "since": since,
     "shortened": shortened,
+    "site": site,
     "look": look,
 }

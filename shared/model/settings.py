@@ -20,6 +20,7 @@ def _long_enough(secret: SecretStr) -> SecretStr:
 
 
 Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
+Role = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
 
 
@@ -106,6 +107,10 @@ class Settings(BaseSettings):
     operator_keys: SecretStr = SecretStr("")
     viewer_keys: SecretStr = SecretStr("")
     console_metrics_urls: tuple[str, ...] = ()
+    console_session_s: Seconds = 36_000.0
+    console_roles_claim: str = Field("roles", min_length=1)
+    console_operator_roles: tuple[Role, ...] = ()
+    console_viewer_roles: tuple[Role, ...] = ()
     presence: bool = False
     stale_s: Seconds = 60.0
     stream_wait_s: Seconds = 300.0

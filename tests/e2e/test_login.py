@@ -1,4 +1,7 @@
-"""Login with a real browser at a certified OpenID Connect provider: there, back, who is it, and out again."""
+"""Login with a real browser at a certified OpenID Connect provider: there, back, who is it, and out again.
+
+At the edge, and at the console of the same platform.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 from infra.local.servers import free_port
 from tests.e2e import oidc
+from tests.e2e.conftest import AXE
 from tests.e2e.npm import install
+from tests.e2e.test_console import LIVE_WITHIN_MS, comes_to_hold, is_well_made
 from tests.harness.platform import DevPlatform
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -24,7 +29,7 @@ WANTED = "/v1/session?a=1&b=%2F%2Fx"
 OURS = re.compile(r"https?://(localhost|127\.0\.0\.1)[:/]")
 
 
-CALLBACK_PATH = "/v1/login/callback"
+CALLBACK_PATH, CONSOLE_CALLBACK_PATH = "/v1/login/callback", "/console/login/callback"
 # Resolves with the data of the first event, once it is there; `connected` is told before.
 FIRST_EVENT = """() => new Promise((resolve) => {
   const events = new EventSource('/v1/events?topics=builds/main');
@@ -43,6 +48,11 @@ def installed(request: pytest.FixtureRequest) -> Path:
             plugins.get_plugin("terminalreporter").write_line(line)
 
     return install(oidc.HERE, tell)
+
+
+@pytest.fixture
+def axe() -> str:
+    return AXE.read_text()
 
 
 @dataclass
@@ -121,9 +131,11 @@ async def site(browser: Browser, tmp_path: Path, installed: Path) -> AsyncIterat
     # `localhost`, where the platform is `127.0.0.1`: another site, so that SameSite is put to the test.
     issuer = f"http://localhost:{free_port()}"
     platform = DevPlatform(
-        tmp_path, oidc_issuer=issuer, oidc_client_id=oidc.CLIENT_ID, oidc_client_secret=oidc.CLIENT_SECRET
-    )
-    async with oidc.provider(installed, issuer, platform.dev.url + CALLBACK_PATH), platform:
+        tmp_path, oidc_issuer=issuer, oidc_client_id=oidc.CLIENT_ID, oidc_client_secret=oidc.CLIENT_SECRET,
+        console_operator_roles=["carillon-operator"], console_viewer_roles=["carillon-viewer"],
+    )  # fmt: skip
+    callbacks = [platform.dev.url + path for path in (CALLBACK_PATH, CONSOLE_CALLBACK_PATH)]
+    async with oidc.provider(installed, issuer, *callbacks), platform:
         await platform.start()
         yield Site(platform, browser)
 
@@ -201,3 +213,37 @@ async def test_a_user_that_the_directory_has_wrong_is_told_what(site: Site) -> N
     page = await (await site.person()).begin()
     await sign_in(page, "bob-broken")
     await expect(page.locator("p").first).to_contain_text("carillon_tags: 'admins' is not a tag")
+
+
+async def test_the_console_lets_in_by_role(site: Site, axe: str) -> None:
+    context = (await site.person()).context
+    page = await context.new_page()
+    await page.goto(f"{site.url}/console/connections?user=alice")
+    await is_well_made(page, axe, "login-oidc")
+    await page.get_by_role("link", name="Sign in at localhost").click()
+    await sign_in(page, "sam")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("You have no role for this console")
+    await expect(page.locator("main")).to_contain_text("the claim roles of who signs in. Yours holds staff")
+    await is_well_made(page, axe, "no-role")
+
+    # The provider knows Sam by now, and is asked to let another in.
+    await page.get_by_role("link", name="Sign in as another").click()
+    await sign_in(page, "vera-viewer")
+    await expect(page).to_have_url(f"{site.url}/console/connections?user=alice")
+    await expect(page.locator(".who")).to_contain_text("vera read-only")
+
+    async with site.platform.readers() as readers:
+        await readers.open("alice")
+        await expect(page.get_by_role("cell", name="127.0.0.1")).to_be_visible(timeout=LIVE_WITHIN_MS)
+        await expect(page.get_by_role("button", name="Disconnect")).to_have_count(0)
+        await page.get_by_role("button", name="Sign out").click()
+        await page.get_by_role("link", name="as somebody else").click()
+        await sign_in(page, "olga-operator")
+        await page.goto(f"{site.url}/console/connections")
+        await page.get_by_role("button", name="Disconnect alice").click()
+        await expect(page.get_by_role("status")).to_contain_text("alice is being disconnected")
+
+    await page.goto(f"{site.url}/console/events?type=carillon.operator.acted")
+    await comes_to_hold(page, page.locator("#rows tr"), 1)
+    await page.locator("#rows .type").click()
+    await expect(page.locator("pre").first).to_contain_text('"sub": "olga-operator"')

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from services.cli import commands
 from services.console import replay as replaying
+from services.console.acts import Actor
 from services.console.replay import Plan, parsed_tags
 from services.console.search import Wanted
 from shared.conformance.samples import NOON
@@ -127,7 +128,7 @@ async def test_too_many_are_counted_and_not_run(monkeypatch: pytest.MonkeyPatch)
         plan = await planned(log, Wanted())
         assert plan.is_cut
         with pytest.raises(InvalidInput, match="narrow it"):
-            await replaying.announce(broker, "ops", plan)
+            await replaying.announce(broker, Actor("ops"), plan)
         assert (await broker.waiting()).intake == 0
 
 

@@ -9,6 +9,8 @@ function listen(address, put, told = () => {}) {
     source = new EventSource(address);
     source.onopen = () => told("live");
     source.onmessage = (event) => put(event.data);
+    // The session is over: the page, loaded again, asks to sign in.
+    source.addEventListener("over", () => { source.close(); location.reload(); });
     source.onerror = () => {
       told("waiting");
       if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, AGAIN_MS);

@@ -13,7 +13,7 @@ READY_WITHIN_S = 20.0
 
 
 @asynccontextmanager
-async def provider(installed: Path, url: str, redirect_uri: str) -> AsyncIterator[None]:
+async def provider(installed: Path, url: str, *redirect_uris: str) -> AsyncIterator[None]:
     """A provider at `url` with one client, ended at the end.
 
     Args:
@@ -21,7 +21,7 @@ async def provider(installed: Path, url: str, redirect_uri: str) -> AsyncIterato
     """
     with (installed / "provider.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *("node", "provider.mjs", url, redirect_uri, CLIENT_ID, CLIENT_SECRET),
+            *("node", "provider.mjs", url, CLIENT_ID, CLIENT_SECRET, *redirect_uris),
             cwd=installed,
             # It ends with its input, and so with this process, whatever becomes of that.
             stdin=asyncio.subprocess.PIPE,
