@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from shared.model.content import Content
 from shared.model.entry import Entry, Identity
 from shared.model.errors import IdentityConflict, InvalidEvent, VersionConflict
-from shared.model.event import Event, is_traceparent
+from shared.model.event import Event, is_traceparent, is_tracestate
 from shared.ports.broker import Arrival, DeadLetter
 from shared.telemetry.tracing import new_traceparent
 
@@ -60,6 +60,18 @@ class Plan:
         self.duplicates += other.duplicates
 
 
+def parts_of(arrivals: Sequence[Arrival], max_bytes: int) -> Iterator[Sequence[Arrival]]:
+    """The arrivals in their order, in runs of at most so many bytes; one that is larger goes alone."""
+    start, size_bytes = 0, 0
+    for at, arrival in enumerate(arrivals):
+        size_bytes += len(arrival.body)
+        if size_bytes > max_bytes and at > start:
+            yield arrivals[start:at]
+            start, size_bytes = at, len(arrival.body)
+    if arrivals:
+        yield arrivals[start:]
+
+
 def sort_arrivals(arrivals: Iterable[Arrival], max_bytes: int) -> Sorted:
     """Checks each arrival at this boundary, since any AMQP client may publish."""
     found = Sorted()
@@ -80,7 +92,7 @@ def _with_context(event: Event, arrival: Arrival) -> Event:
     if event.traceparent is not None:
         return event
     context = {"traceparent": arrival.traceparent}
-    if arrival.tracestate:
+    if arrival.tracestate is not None and is_tracestate(arrival.tracestate):
         context["tracestate"] = arrival.tracestate
     if arrival.traceparent is None or not is_traceparent(arrival.traceparent):
         context = {"traceparent": new_traceparent()}

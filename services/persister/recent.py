@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from shared.ports.event_log import EventLog
 
 # Several seconds at full speed; a follower that is farther behind reads pages anyway.
-RECENT_MAX_BYTES = 8 * 1024 * 1024
+RECENT_MAX_BYTES = 16 * 1024 * 1024
+# Of Python's objects, beside the text that they hold: an entry with its strings, and a tag.
+ENTRY_BYTES, TAG_BYTES = 700, 60
 
 
 class Recent:
     """An unbroken run of entries up to the last one added. Pure.
 
-    Bounded by their bytes: the oldest go first.
+    Bounded by what they take in memory: the oldest go first.
     """
 
     def __init__(self, max_bytes: int = RECENT_MAX_BYTES) -> None:
@@ -34,10 +36,10 @@ class Recent:
             self.forget()
         for entry in entries:
             self._entries[entry.position] = entry
-            self._size_bytes += len(entry.event)
+            self._size_bytes += _size_bytes(entry)
             self._last = entry.position
         while self._size_bytes > self._max_bytes:
-            self._size_bytes -= len(self._entries.pop(next(iter(self._entries))).event)
+            self._size_bytes -= _size_bytes(self._entries.pop(next(iter(self._entries))))
 
     def after(self, position: int, limit: int) -> Sequence[Entry]:
         """The next entries above `position`; none where only the log knows."""
@@ -49,6 +51,11 @@ class Recent:
         """Leaves everything to the log."""
         self._entries.clear()
         self._size_bytes = 0
+
+
+def _size_bytes(entry: Entry) -> int:
+    """About what it takes: an audience may be a thousand times as large as its event."""
+    return ENTRY_BYTES + len(entry.event) + sum(map(len, entry.audience)) + TAG_BYTES * len(entry.audience)
 
 
 class RecentLog:

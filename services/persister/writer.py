@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from services.persister.batch import Arrived, Known, Plan, dead_letter, plan_batch, sort_arrivals
+from services.persister.batch import Arrived, Known, Plan, dead_letter, parts_of, plan_batch, sort_arrivals
 from services.persister.traces import BatchTrace
 from shared.model.content import Content
 from shared.model.errors import AppendConflict, AppendRejected, FenceLost, InvalidEvent, LogUnavailable, Unavailable
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 # Enough to fill the next batch while one is being written, and no more than a crash may repeat.
 PREFETCH_BATCHES = 3
+# Of one append: a storage that takes it takes some tenths of a second. Five hundred events of 250 KiB in one
+# transaction once took longer than a backend may, and were tried again and again, with all others behind them.
+APPEND_MAX_BYTES = 8 * 1024 * 1024
 # How soon a backend that did not answer is asked again; jittered, so that standbys do not march in step.
 RETRY_S = 0.5
 
@@ -60,8 +63,9 @@ class Writer:
         size, wait_s = self._settings.batch_max_events, self._settings.batch_max_wait_ms / 1000
         while True:
             arrivals = await intake.batch(size, wait_s)
-            await self._persist(arrivals)
-            await intake.ack(arrivals[-1])
+            for part in parts_of(arrivals, APPEND_MAX_BYTES):
+                await self._persist(part)
+                await intake.ack(part[-1])
             self._intake_trouble.over()
 
     async def _persist(self, arrivals: Sequence[Arrival]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.persister.batch import Arrived, Known, Plan, plan_batch, sort_arrivals
+from services.persister.batch import Arrived, Known, Plan, parts_of, plan_batch, sort_arrivals
 from shared.model.content import Content
 from shared.model.event import Event
 from shared.ports.broker import Arrival
@@ -105,6 +105,35 @@ def test_garbage_is_told_from_events_and_its_neighbours_stay() -> None:
     assert [one.event.id for one in found.events] == ["a", "b"]
     assert [letter.body for letter in found.dead] == bodies[1:6]
     assert [letter.reason for letter in found.dead] == ["invalid-event"] * 4 + ["too-large"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "parts"),
+    [
+        ([], []),
+        ([3, 3, 4], [[3, 3, 4]]),
+        ([3, 3, 5], [[3, 3], [5]]),
+        ([20, 1, 20, 9, 1, 1], [[20], [1], [20], [9, 1], [1]]),
+        ([0, 0, 11], [[0, 0], [11]]),
+    ],
+)
+def test_large_arrivals_are_appended_in_parts(sizes: list[int], parts: list[list[int]]) -> None:
+    """Five hundred events of 250 KiB in one transaction took longer than a backend may, each time anew."""
+    arrivals = [Arrival(b"x" * size, receipt) for receipt, size in enumerate(sizes)]
+    found = [[len(arrival.body) for arrival in part] for part in parts_of(arrivals, 10)]
+    assert found == parts
+    assert [arrival for part in parts_of(arrivals, 10) for arrival in part] == arrivals
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [("a=1,b=2", "a=1,b=2"), ("x" * 2048, "x" * 2048), ("x" * 2049, None), ("", None), ("a=\n", None), ("a=ü", None)],
+)
+def test_a_trace_state_of_headers_is_kept_where_it_is_one(told: str, kept: str | None) -> None:
+    """One of 100 KiB made every delivery of its event break the connection: no later event was dispatched."""
+    context = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    found = sort_arrivals([Arrival(event("a").to_json(), 1, False, context, told)], max_bytes=1000)
+    assert [(one.event.traceparent, one.event.tracestate) for one in found.events] == [(context, kept)]
 
 
 def test_the_entry_shows_everything_but_the_audience() -> None:

@@ -73,6 +73,7 @@ def test_required_attributes(name: str) -> None:
         ({"subject": ""}, "subject"),
         ({"time": "yesterday"}, "time"),
         ({"time": "2026-13-01T00:00:00Z"}, "time"),
+        ({"time": "2026-01-01T00:00:00.٣Z"}, "time"),
         ({"time": "2026-01-01T00:00:00"}, "time"),
         ({"audience": "bob"}, "audience"),
         ({"audience": "user:"}, "audience"),

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -18,9 +19,9 @@ from shared.conformance.samples import an_entry
 from shared.embedded import open_embedded
 from shared.folds.projection import Projection
 from shared.model.entry import Entry
-from shared.model.errors import Degraded, ModelMissing
+from shared.model.errors import Degraded, LogUnavailable, ModelMissing
 from shared.model.read_model import Changes, Model, Reading, Row, Scan, Table, get, rows
-from shared.ports.read_models import Stage
+from shared.ports.read_models import Generation, ReadModels, Stage
 from shared.wiring import Backends
 from tests.eventually import answered
 
@@ -144,6 +145,33 @@ async def test_random_restarts_and_races_fold_each_entry_once(process: Process) 
     following.append(process.follow(TOTALS))
     await process.at_head()
     assert await process.totals() == expected
+
+
+class SlowModels:
+    """Read models that give up on a commit of more than so many rows, as a storage does that takes them too long."""
+
+    def __init__(self, models: ReadModels, most: int) -> None:
+        self._models, self._most = models, most
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._models, name)
+
+    async def commit(self, generation: Generation, changes: Changes, through: int) -> Generation:
+        if sum(map(len, changes.values())) > self._most:
+            raise LogUnavailable("no answer in time")
+        return await self._models.commit(generation, changes, through)
+
+
+async def test_what_a_storage_cannot_take_in_its_time_is_folded_in_smaller_pieces(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows may be large, and the same page was tried again and again."""
+    monkeypatch.setattr(follower, "pause_s", lambda: 0.001)
+    process.models = cast(ReadModels, SlowModels(process.models, most=7))
+    await process.append(*map(str, range(60)))
+    process.follow(TOTALS)
+    await process.at_head()
+    assert len(await process.totals()) == 60
 
 
 async def test_one_that_fails_stops_alone_and_tells_where(process: Process) -> None:

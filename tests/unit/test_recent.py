@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.persister.recent import Recent, RecentLog
+from services.persister.recent import ENTRY_BYTES, Recent, RecentLog
 from services.persister.tenure import Tenure
-from shared.conformance.samples import entries, positions_of
+from shared.conformance.samples import an_entry, entries, many_tags, positions_of
 from shared.embedded import open_embedded
 from shared.model.entry import Page
 
@@ -40,12 +40,19 @@ def test_an_unbroken_run_up_to_the_last(runs: list[tuple[int, int]], after: int,
 
 
 def test_the_oldest_go_first() -> None:
-    size_bytes = len(entries(1, 1)[0].event)
-    kept = recent((1, 9), max_bytes=3 * size_bytes + 1)
+    kept = recent((1, 9), max_bytes=3 * (ENTRY_BYTES + len(entries(1, 1)[0].event)) + 1)
     assert positions_of(kept.after(6, 9)) == [7, 8, 9]
     assert kept.after(5, 9) == []
     kept.add(entries(10, 1))
     assert positions_of(kept.after(7, 9)) == [8, 9, 10]
+
+
+def test_audiences_count() -> None:
+    """They are no part of the event that is kept, and may be a thousand times as large."""
+    kept = Recent(1_000_000)
+    kept.add([an_entry(at, *many_tags()) for at in range(1, 30)])
+    assert kept.after(0, 100) == []
+    assert 0 < len(kept.after(26, 100)) <= 3
 
 
 async def test_a_follower_reads_the_log_where_nobody_remembers() -> None:

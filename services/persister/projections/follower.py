@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# One read and one commit: large enough that the commit's round trips do not count.
+# One read and one commit: large enough that the commit's round trips do not count. Where a storage does not
+# answer in time, half as many are tried next: entries, or the rows that they change, may be large.
 PAGE_ENTRIES = 500
+GROWN_BY = 10
 # A commit costs the same for one entry as for fifty: what comes sooner after one waits for company.
 COMMIT_EVERY_S = 0.02
 # The writer wakes the loop; this bound covers a wake-up that never came.
@@ -49,6 +51,7 @@ class Follower:
         self._recent = RecentLog(event_log, tenure)
         self._trouble = Incident(log, f"projection {projection.model.name}")
         self._swept_at = -RETIRED_FOR_S
+        self._at_once = PAGE_ENTRIES
 
     async def run(self) -> None:
         """Follows the log until cancelled; after trouble it begins again where the generation is."""
@@ -62,6 +65,7 @@ class Follower:
             except FoldConflict as conflict:
                 log.info("projection begins anew: %s", conflict)
             except Unavailable as trouble:
+                self._at_once = max(1, self._at_once // 2)
                 self._trouble.trouble(trouble)
             await asyncio.sleep(pause_s())
 
@@ -69,12 +73,13 @@ class Follower:
         generation = await self._generation(await self._log.head())
         while self._tenure.fence == fence:
             seen, began_at = self._tenure.last, time.monotonic()
-            page = await self._recent.read(generation.position, PAGE_ENTRIES)
+            page = await self._recent.read(generation.position, self._at_once)
             if page.head.log_id != generation.log_id:
                 raise FoldConflict("the log has been replaced")
             await self._check_floor(generation, page.head)
             if page.entries:
                 generation = await folded(self._models, self._projection, generation, page.entries, page.through)
+                self._at_once = min(PAGE_ENTRIES, self._at_once + GROWN_BY)
             if page.at_head and generation.stage is Stage.BUILDING:
                 generation = await self._swapped(generation)
             await self._sweep()

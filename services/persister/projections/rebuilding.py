@@ -15,8 +15,9 @@ from shared.model.read_model import Row, Scan, rows
 from shared.ports.event_log import EventLog
 from shared.ports.read_models import Generation, ReadModels, Stage
 
-PAGE_ENTRIES = 500
-PAGE_ROWS = 500
+# Of any size, within a backend's time.
+PAGE_ENTRIES = 200
+PAGE_ROWS = 200
 # An operator looks at some of them; that there are more is told by the count.
 MAX_EXAMPLES = 10
 # Somebody else folds the same generation, and is ahead for a moment: the persister that builds it, too.
