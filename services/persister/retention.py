@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from services.persister.archive import archived
 from shared.folds import PROJECTIONS
-from shared.model.entry import EXPIRED, Entry, expired
+from shared.model.entry import Entry, Head, expired
 from shared.model.errors import FenceLost, InvalidInput, Unavailable
 from shared.model.patterns import matcher
 from shared.model.tags import is_internal
@@ -39,6 +39,8 @@ ROUND_EVERY_S = 60.0
 PART_ENTRIES = 100_000
 # One transaction of the storage: its writer waits no longer for it than for a batch of its own.
 SLICE_ENTRIES = 1000
+# Of any size, read within a backend's time.
+READ_ENTRIES = 200
 # A reader that has asked before the floor rose is answered within the backends' own bound.
 READERS_GONE_TIMEOUTS = 2
 
@@ -156,7 +158,7 @@ async def trim(
     while head.floor < through:
         part = min(through, head.floor + PART_ENTRIES)
         if archive is not None:
-            await archived(archive, head, part, pages(event_log, head.floor, part))
+            await archived(archive, Head(head.log_id, part, head.floor), pages(event_log, head.floor, part))
         head = await event_log.upkeep.raise_floor(part)
         await asyncio.sleep(wait_s)
         removed += await _remove(event_log, part, told)
@@ -174,7 +176,9 @@ async def expire(
     """
     types, count = matcher(pattern), 0
     async for entries in pages(event_log, after, through):
-        old = [expired(entry) for entry in entries if types.fullmatch(entry.type) and _can_expire(entry)]
+        full = [entry for entry in entries if types.fullmatch(entry.type) and not _is_control(entry)]
+        # What is hollow already stays as it is.
+        old = [hollow for entry in full if (hollow := expired(entry)) != entry]
         if not dry:
             await event_log.upkeep.replace(old)
         count += len(old)
@@ -182,11 +186,9 @@ async def expire(
     return count
 
 
-def _can_expire(entry: Entry) -> bool:
-    """Not what is hollow already, nor what edges obey: a session that was ended stays so."""
-    is_control = any(is_internal(tag) for tag in entry.audience)
-    is_expired = not entry.audience and f'"{EXPIRED}":"true"'.encode() in entry.event
-    return not is_control and not is_expired
+def _is_control(entry: Entry) -> bool:
+    """Whether edges obey it: a session that was ended stays so."""
+    return any(is_internal(tag) for tag in entry.audience)
 
 
 async def _remove(event_log: EventLog, through: int, told: Told) -> int:
@@ -200,6 +202,6 @@ async def _remove(event_log: EventLog, through: int, told: Told) -> int:
 async def pages(event_log: EventLog, after: int, through: int) -> AsyncIterator[Sequence[Entry]]:
     """The entries in (`after`, `through`], a page at a time."""
     while after < through:
-        page = await event_log.read(after, min(SLICE_ENTRIES, through - after))
+        page = await event_log.read(after, min(READ_ENTRIES, through - after))
         yield [entry for entry in page.entries if entry.position <= through]
         after = page.through

@@ -42,8 +42,9 @@ async def persist(
     lag: Lag | None = None,
     projections: Sequence[Projection] = PROJECTIONS,
 ) -> None:
-    """Runs the persister's loops until cancelled. The death of one is the death of all."""
+    """Runs the persister's loops until cancelled. The death of one is the death of all. Raises `InvalidInput`."""
     broker, event_log, models = backends.broker, backends.event_log, backends.read_models
+    policy = Policy.of(settings)
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     tenure = Tenure(event_log, broker, owner, settings.lease_s)
     async with asyncio.TaskGroup() as loops:
@@ -52,7 +53,6 @@ async def persist(
         loops.create_task(Dispatcher(broker, event_log, tenure).run(), name="persister-dispatcher")
         if lag is not None:
             loops.create_task(lag.run(), name="persister-lag")
-        policy = Policy.of(settings)
         if policy.forgets_anything:
             wait_s = READERS_GONE_TIMEOUTS * settings.backend_timeout_s
             retention = Retention(event_log, tenure, policy, partial(followed, event_log, models), wait_s)

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from shared.model.entry import EXPIRED, Entry
+from shared.model.entry import Entry, is_hollow
 from shared.model.errors import IdentityConflict
 from shared.model.event import Event
 
@@ -56,7 +56,7 @@ class Content:
     def of_entry(cls, entry: Entry) -> Content:
         """Of an event in the log. It was checked by the rules of its time, and is not checked again."""
         attributes = from_json(entry.event)
-        return cls(None if EXPIRED in attributes else _digest(attributes), frozenset(entry.audience))
+        return cls(None if is_hollow(attributes) else _digest(attributes), frozenset(entry.audience))
 
     def check_repeat(self, repeat: Content) -> None:
         """Raises `IdentityConflict` where the repeat says something else than this, or says it to others."""

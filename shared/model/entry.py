@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 Identity = tuple[str, str]
 """(`source`, `id`): what makes an event the same event."""
@@ -69,6 +70,11 @@ EXPIRED = "expired"
 """The extension attribute of an event whose content retention has removed, and left its place."""
 
 _KEPT_WHEN_EXPIRED = ("specversion", "id", "source", "type", "subject", "time", "traceparent", "tracestate", "final")
+
+
+def is_hollow(attributes: Mapping[str, Any]) -> bool:
+    """Whether retention has removed what the event said. The mark alone does not say so: anybody may send it."""
+    return EXPIRED in attributes and attributes.keys() <= {*_KEPT_WHEN_EXPIRED, EXPIRED}
 
 
 def expired(entry: Entry) -> Entry:

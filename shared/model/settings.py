@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.model.errors import InvalidInput
 
 MIN_SECRET_BYTES = 32
+_SEE = "see docs/reference/settings.md"
 
 
 def _long_enough(secret: SecretStr) -> SecretStr:
@@ -22,6 +23,8 @@ def _long_enough(secret: SecretStr) -> SecretStr:
 Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
 Role = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
+# A hundred years: no time that is reckoned with it is out of the calendar.
+Age = Annotated[float, Field(gt=0, le=86_400 * 36_600)]
 
 
 class Settings(BaseSettings):
@@ -87,8 +90,8 @@ class Settings(BaseSettings):
     lag_max_s: Seconds = 30.0
 
     # Retention; without any, everything is kept
-    retention_max_age_s: Annotated[float, Field(gt=0)] | None = None
-    retention_type_ages_s: dict[str, Annotated[float, Field(gt=0)]] = {}
+    retention_max_age_s: Age | None = None
+    retention_type_ages_s: dict[str, Age] = {}
     retention_archive_dir: Path | None = None
 
     # Edge
@@ -135,7 +138,12 @@ class Settings(BaseSettings):
         except ValidationError as refused:
             first = refused.errors(include_url=False, include_input=False)[0]
             name = f"CARILLON_{str(first['loc'][0]).upper()}"
-            raise InvalidInput(name, first["msg"], "see docs/reference/settings.md", reason="invalid-setting") from None
+            raise InvalidInput(name, first["msg"], _SEE, reason="invalid-setting") from None
+        except SettingsError as refused:
+            # Its only word of which one is in its sentence.
+            name = next((name for name in cls.model_fields if f'"{name}"' in str(refused)), "setting")
+            problem, fix = "it is not JSON", f'write a list as ["a","b"], and a map as {{"a":1}}; {_SEE}'
+            raise InvalidInput(f"CARILLON_{name.upper()}", problem, fix, reason="invalid-setting") from None
 
     def producers(self) -> dict[str, str]:
         """The producers' API keys by name. Raises `InvalidInput`."""

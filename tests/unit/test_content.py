@@ -11,7 +11,7 @@ import pytest
 from services.ingest.http_binding import MediaType, event_of, mode_of
 from services.persister.batch import entry_of
 from shared.model.content import Content
-from shared.model.entry import expired
+from shared.model.entry import EXPIRED, expired
 from shared.model.errors import IdentityConflict
 from shared.model.event import Event
 
@@ -118,3 +118,10 @@ def test_what_the_log_holds_compares_equal_to_what_was_sent(shape: dict[str, Any
 def test_what_retention_emptied_is_repeated_by_whatever_has_its_identity() -> None:
     event = Event.from_attributes(PLAIN)
     Content.of_entry(expired(entry_of(event, 1, 1, datetime.now(UTC)))).check_repeat(content(data="other"))
+
+
+def test_who_says_that_it_has_expired_is_compared_all_the_same() -> None:
+    """Whoever sent the mark first had every other event of that identity dropped as a repeat."""
+    event = Event.from_attributes(PLAIN | {EXPIRED: "true"})
+    with pytest.raises(IdentityConflict):
+        Content.of_entry(entry_of(event, 1, 1, datetime.now(UTC))).check_repeat(content())

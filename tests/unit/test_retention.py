@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from services.persister import retention
-from services.persister.retention import Policy, Retention, expire, last_before, trim
+from services.persister.archive import archived
+from services.persister.retention import Policy, Retention, expire, last_before, pages, trim
 from services.persister.tenure import Tenure
 from shared.conformance.samples import an_entry, positions_of
 from shared.embedded.broker import open_broker
@@ -86,17 +87,21 @@ async def test_trim_archives_what_it_removes(log: EventLog, tmp_path: Path, monk
     assert await trim(log, 10, tmp_path, 0) == 10
     head = await log.head()
     assert (head.floor, await kept(log)) == (10, list(range(11, 21)))
-    archived = read_archives(tmp_path)
-    assert list(archived) == [
+    files = read_archives(tmp_path)
+    assert list(files) == [
         "000000000001-000000000004.jsonl.gz",
         "000000000005-000000000008.jsonl.gz",
         "000000000009-000000000010.jsonl.gz",
     ]
-    lines = [line for file in archived.values() for line in file]
+    lines = [line for file in files.values() for line in file]
     assert [line for line in lines if isinstance(line, Entry)] == written[:10]
     assert [line for line in lines if isinstance(line, Head)] == [
         Head(head.log_id, 4, 0), Head(head.log_id, 8, 4), Head(head.log_id, 10, 8),
     ]  # fmt: skip
+
+
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    return [path for path in folder.rglob(pattern) if path.is_file()]
 
 
 def read_archives(folder: Path) -> dict[str, list[Line]]:
@@ -112,6 +117,25 @@ async def test_without_its_archive_nothing_is_removed(log: EventLog, tmp_path: P
         await trim(log, 2, tmp_path / "file", 0)
     assert (await log.head()).floor == 0
     assert await kept(log) == [1, 2, 3]
+
+
+async def test_two_that_trim_at_once_leave_whole_archives(log: EventLog, tmp_path: Path) -> None:
+    """They wrote into one file, and then both removed what was in it."""
+    written = of_ages(*range(300, 0, -1))
+    await filled(log, written)
+    await asyncio.gather(*(trim(log, 250, tmp_path, 0) for _ in range(3)), return_exceptions=True)
+    found = [line for file in read_archives(tmp_path).values() for line in file if isinstance(line, Entry)]
+    assert found == written[: (await log.head()).floor] == written[:250]
+    assert files_in(tmp_path, "*.part") == []
+
+
+async def test_what_somebody_else_removed_meanwhile_is_not_taken_for_archived(log: EventLog, tmp_path: Path) -> None:
+    await filled(log, of_ages(3, 2, 1))
+    head = await log.head()
+    await log.upkeep.raise_floor(2)
+    with pytest.raises(LogUnavailable, match="trimmed by somebody else"):
+        await archived(tmp_path, Head(head.log_id, 3, 0), pages(log, 0, 3))
+    assert files_in(tmp_path, "*") == []
 
 
 async def test_a_round_that_was_cut_short_is_finished(log: EventLog) -> None:
@@ -131,6 +155,14 @@ async def test_content_expires_by_type_and_positions_stay(log: EventLog) -> None
     assert await expire(log, "metrics.*", 0, 3) == 0, "once is enough"
     assert await kept(log) == [1, 2, 3, 4]
     assert positions_of((await log.read(0, 10, ["user:alice"])).entries) == [1, 3, 4]
+
+
+async def test_who_says_that_it_has_expired_is_not_believed(log: EventLog) -> None:
+    """The mark is an attribute that anybody may send: its content stayed for good."""
+    said = b'{"specversion":"1.0","id":"id-1","source":"/conformance","type":"order.created","expired":"true","data":1}'
+    await filled(log, [replace(of_ages(50)[0], audience=(), event=said)])
+    assert await expire(log, "*", 0, 1) == 1
+    assert b"data" not in (await log.read(0, 1)).entries[0].event
 
 
 async def test_what_ended_a_session_does_not_expire(log: EventLog) -> None:

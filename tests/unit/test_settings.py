@@ -25,6 +25,11 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CARILLON_JWT_SECRET", "too-short"),
         ("CARILLON_BACKEND_TIMEOUT_S", "0"),
         ("CARILLON_MONGO_DATABASE", "a/b"),
+        ("CARILLON_CORS_ORIGINS", "https://app.example.com"),
+        ("CARILLON_RETENTION_TYPE_AGES_S", "metrics.*=60"),
+        ("CARILLON_RETENTION_TYPE_AGES_S", '{"metrics.*": "inf"}'),
+        ("CARILLON_RETENTION_MAX_AGE_S", "inf"),
+        ("CARILLON_RETENTION_MAX_AGE_S", "1e11"),
     ],
 )
 def test_a_bad_value_names_its_variable_and_no_secret(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
