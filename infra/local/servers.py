@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -24,17 +25,51 @@ RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
 EPMD_TIMEOUT_S = 5.0
+# Below it are the ports that people choose for what they run.
+FIRST_PORT, MIN_PORTS = 12_000, 2_000
+DEFAULT_CLIENTS_FIRST_PORT = 32_768
 
 
 class ServerUnavailable(RuntimeError):
     """A server's program is missing or did not come up; the message says what to install or read."""
 
 
+class _Ports:
+    """Hands out each port of its range once, beginning anywhere: two processes seldom come upon the same."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self._first, self._count = first, last - first + 1
+        # Not by `random`, which a test may have seeded.
+        self._next = secrets.randbelow(self._count)
+
+    def take(self) -> int:
+        for _ in range(self._count):
+            port = self._first + self._next
+            self._next = (self._next + 1) % self._count
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+        raise ServerUnavailable(f"no port is free from {self._first} on")
+
+
+def _clients_first_port() -> int:
+    """From here on the kernel chooses ports for those who connect."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    return DEFAULT_CLIENTS_FIRST_PORT
+
+
+_ports = _Ports(FIRST_PORT, max(_clients_first_port(), FIRST_PORT + MIN_PORTS) - 1)
+
+
 def free_port() -> int:
-    """A TCP port of the loopback interface that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback interface that nothing listens on now, and that no client is given.
+
+    The kernel hands the ports that it finds by itself to clients, too: by the time a server has started,
+    or comes back after a kill, one of them may have it. A client that calls a server that is away may
+    even be connected to itself, and keeps the port from the server.
+    """
+    return _ports.take()
 
 
 def mongod_binary() -> Path:
