@@ -21,6 +21,7 @@ from shared.model.settings import Settings
 from shared.mongo.client import DatabaseClient, from_now
 from shared.mongo.documents import Document
 from shared.mongo.schema import CONNECTIONS, EDGES, TERM_INDEX, TICKETS, USER_INDEX, ensure_session_schema
+from shared.mongo.translation import translated
 from shared.mongo.turns import Turns
 from shared.ports.sessions import ConnectionRecord, Places
 
@@ -128,9 +129,12 @@ class MongoSessionStore:
     async def take_orphans(self, limit: int) -> Sequence[ConnectionRecord]:
         if limit < 1:
             return []
+        ends_at = asyncio.get_running_loop().time() + self._client.driver_timeout_s
         async with self._client.bounded():
             await self._edges.delete_many(LEASE_RAN_OUT)
-            return await self._taken(await self._orphans(limit))
+            orphans = await self._orphans(limit)
+        # Outside: what is raised there when the time is over would take along what was taken by then.
+        return await self._taken(orphans, ends_at)
 
     async def _orphans(self, limit: int) -> list[Document]:
         """Connections of terms that are over, by id and term."""
@@ -141,23 +145,42 @@ class MongoSessionStore:
         begun = set((await self._terms({"term": {"$in": [one["term"] for one in found]}})).values()) if found else set()
         return [one for one in found if one["term"] not in begun]
 
-    async def _taken(self, orphans: Sequence[Document]) -> list[ConnectionRecord]:
-        """Those of the orphans that nobody else took, as many as the time allows."""
+    async def _taken(self, orphans: Sequence[Document], ends_at: float) -> list[ConnectionRecord]:
+        """Those of the orphans that nobody else took, as many as the time allows.
+
+        Args:
+            ends_at: by the loop's clock. What has no answer by then is in doubt, and all else is handed out.
+        """
         clock = asyncio.get_running_loop().time
-        until = clock() + SHARE_OF_TAKING * self._client.driver_timeout_s
+        until = clock() + SHARE_OF_TAKING * (ends_at - clock())
         taken: list[ConnectionRecord] = []
         for first in range(0, len(orphans), TAKEN_AT_ONCE):
-            some = orphans[first : first + TAKEN_AT_ONCE]
-            # By id and term: it may have been opened anew since.
-            takes = (self._connections.find_one_and_delete(orphan) for orphan in some)
-            outcomes = await asyncio.gather(*takes, return_exceptions=True)
-            taken += [_record(outcome) for outcome in outcomes if isinstance(outcome, dict)]
-            failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-            if failures and not taken:
-                raise failures[0]
-            if failures or clock() > until:
+            if clock() > until:
+                break
+            found, failure = await self._taken_by(orphans[first : first + TAKEN_AT_ONCE], ends_at)
+            taken += found
+            if failure is not None:
+                if not taken:
+                    self._client.prepare_again()
+                    with translated():
+                        raise failure
                 break
         return taken
+
+    async def _taken_by(
+        self, orphans: Sequence[Document], ends_at: float
+    ) -> tuple[list[ConnectionRecord], BaseException | None]:
+        """(those that were there, why it is not known of all of them)."""
+        # By id and term: it may have been opened anew since.
+        takes = [asyncio.ensure_future(self._connections.find_one_and_delete(orphan)) for orphan in orphans]
+        done, late = await asyncio.wait(takes, timeout=ends_at - asyncio.get_running_loop().time())
+        for take in late:
+            take.cancel()
+        failures = [failure for take in done if (failure := take.exception())]
+        outcomes = [take.result() for take in takes if take in done and not take.exception()]
+        if late:
+            failures.append(TimeoutError())
+        return [_record(outcome) for outcome in outcomes if outcome is not None], next(iter(failures), None)
 
     async def _placed(self, records: Sequence[ConnectionRecord]) -> list[ConnectionRecord]:
         """The same with what their edges told of their positions."""

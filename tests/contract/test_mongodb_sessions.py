@@ -21,14 +21,14 @@ from shared.mongo.documents import Document
 from shared.mongo.sessions import TAKEN_AT_ONCE, MongoSessionStore, open_session_store
 from shared.mongo.throwaway import throwaway_sessions
 from shared.ports.sessions import ConnectionRecord
+from tests.contract.bounded import TIMEOUT_S, bounded
 from tests.eventually import answered
 from tests.proxy import Proxy, proxy_before
 
 pytestmark = pytest.mark.servers
 
-TIMEOUT_S = 1.0
-# What a call may take beyond its timeout on a busy machine.
-SLACK_S = 1.0
+# So long that only what is really away is told to be.
+PATIENT_S = 20.0
 
 CALLS: dict[str, Callable[[MongoSessionStore], Awaitable[object]]] = {
     "keep_ticket": lambda store: store.keep_ticket("a", "alice", 60),
@@ -58,14 +58,14 @@ def database(mongodb: MongoServer) -> Iterator[Database[Document]]:
 
 @pytest.fixture
 async def store(mongodb: MongoServer, database: Database[Document]) -> AsyncIterator[MongoSessionStore]:
-    settings = Settings.load(mongo_url=mongodb.url, mongo_database=database.name, backend_timeout_s=TIMEOUT_S)
+    settings = Settings.load(mongo_url=mongodb.url, mongo_database=database.name, backend_timeout_s=PATIENT_S)
     async with open_session_store(settings) as store:
         yield store
 
 
 @pytest.fixture
 async def behind(mongodb: MongoServer, database: Database[Document]) -> AsyncIterator[tuple[MongoSessionStore, Proxy]]:
-    """The store as seen through a network that breaks."""
+    """The store as seen through a network that breaks, by a client that soon gives up."""
     async with proxy_before(mongodb.port) as proxy:
         url = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
         settings = Settings.load(mongo_url=url, mongo_database=database.name, backend_timeout_s=TIMEOUT_S)
@@ -75,7 +75,7 @@ async def behind(mongodb: MongoServer, database: Database[Document]) -> AsyncIte
 
 @pytest.mark.parametrize("check", SESSION_STORE_CHECKS, ids=lambda check: check.__name__)
 async def test_promise(check: SessionStoreCheck, mongodb: MongoServer) -> None:
-    await check(partial(throwaway_sessions, Settings.load(mongo_url=mongodb.url, backend_timeout_s=5.0)))
+    await check(partial(throwaway_sessions, Settings.load(mongo_url=mongodb.url, backend_timeout_s=PATIENT_S)))
 
 
 async def test_the_server_sweeps_tickets_that_nobody_took(
@@ -142,7 +142,8 @@ async def test_what_a_late_edge_lists_anew_is_not_taken_for_what_it_was(store: M
     found = await store._orphans(10)
     await store.renew("edge-1", 60)
     await store.opened([record("c-1")])
-    assert await store._taken(found) == [record("c-2")]
+    ends_at = asyncio.get_running_loop().time() + PATIENT_S
+    assert await store._taken(found, ends_at) == [record("c-2")]
     assert await store.connections() == [record("c-1")]
 
 
@@ -165,15 +166,20 @@ async def test_an_edge_that_begins_during_a_search_has_no_orphans(
 
 
 async def test_orphans_taken_before_an_outage_are_handed_out(
-    behind: tuple[MongoSessionStore, Proxy], database: Database[Document]
+    store: MongoSessionStore, behind: tuple[MongoSessionStore, Proxy], database: Database[Document]
 ) -> None:
     """A call that failed as a whole would have taken them for nobody."""
-    store, proxy = behind
     await store.opened([record(f"c-{number}") for number in range(10 * TAKEN_AT_ONCE)])
+    store, proxy = behind
+    await answered(store.counts, LogUnavailable)
     taking = asyncio.create_task(store.take_orphans(10 * TAKEN_AT_ONCE))
     watched = database["connections"]
 
     async def some_taken() -> None:
+        nonlocal taking
+        if taking.done() and taking.exception():
+            # A busy machine had come to nothing when the time was over.
+            taking = asyncio.create_task(store.take_orphans(10 * TAKEN_AT_ONCE))
         # The second lot goes only when the first has been answered; before that, all of it may be in doubt.
         assert watched.estimated_document_count() < 9 * TAKEN_AT_ONCE
 
@@ -209,7 +215,7 @@ async def test_a_silent_network_is_an_outage_in_bounded_time(
     behind: tuple[MongoSessionStore, Proxy], call: str
 ) -> None:
     store, proxy = behind
-    await CALLS[call](store)
+    await answered(lambda: CALLS[call](store), LogUnavailable)
     proxy.freeze()
     with bounded(), pytest.raises(LogUnavailable):
         await CALLS[call](store)
@@ -223,13 +229,3 @@ async def test_a_store_opens_without_its_server() -> None:
         for call in CALLS.values():
             with bounded(), pytest.raises(LogUnavailable):
                 await call(store)
-
-
-class bounded:
-    """Fails when its body takes longer than a call may."""
-
-    def __enter__(self) -> None:
-        self._began = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        assert time.monotonic() - self._began < TIMEOUT_S + SLACK_S
