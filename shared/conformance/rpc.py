@@ -15,6 +15,9 @@ RpcCheck = Callable[[BrokerMaker], Awaitable[None]]
 
 # For a call that is meant to end without a reply.
 GIVES_UP_AFTER_S = 0.4
+# For one that must not be carried out afterwards: a request lives from when the broker has it, and on a busy
+# machine it may be late there by more than its caller has left for that.
+GIVES_UP_AFTER_EACH_S = (0.4, 4.0, 30.0)
 
 
 class Server:
@@ -81,12 +84,15 @@ async def a_request_waits_for_a_server(make: BrokerMaker) -> None:
 
 
 async def a_request_whose_time_is_over_is_not_carried_out(make: BrokerMaker) -> None:
-    server = Server()
-    async with make() as storage, storage.client() as broker:
-        await _assert_no_reply(broker, b"too early")
-        async with broker.serve_rpc(server.answer):
-            assert await _reply(broker, b"in time") == b"re: in time"
-            assert server.asked == [b"in time"], "nobody waits for the one before any more"
+    for gives_up_after_s in GIVES_UP_AFTER_EACH_S:
+        server = Server()
+        async with make() as storage, storage.client() as broker:
+            await _assert_no_reply(broker, b"too early", gives_up_after_s)
+            async with broker.serve_rpc(server.answer):
+                assert await _reply(broker, b"in time") == b"re: in time"
+        if server.asked == [b"in time"]:
+            return
+    raise AssertionError("nobody waits for the one before any more")
 
 
 async def requests_are_shared_between_servers(make: BrokerMaker) -> None:
@@ -133,8 +139,12 @@ async def what_fails_or_is_silent_ends_only_its_own_call(make: BrokerMaker) -> N
 
     async with make() as storage, storage.client() as broker, broker.serve_rpc(answer):
         for body in (b"fail", b"silent"):
-            await _assert_no_reply(broker, body)
+            calling = asyncio.create_task(broker.call(body, DEADLINE_S), name="call without a reply")
+            await eventually(lambda body=body: body in asked, "it is carried out")  # type: ignore[misc]  # bound here
             assert await _reply(broker, b"fine") == b"fine"
+            assert not calling.done(), f"nobody was to answer {body!r}"
+            calling.cancel()
+            await asyncio.wait([calling])
         assert asked == [b"fail", b"fine", b"silent", b"fine"], "what was carried out is not carried out again"
 
 
@@ -188,9 +198,9 @@ async def _reply(broker: Broker, body: bytes) -> bytes:
     return await within_deadline(broker.call(body, DEADLINE_S), "a call is answered")
 
 
-async def _assert_no_reply(broker: Broker, body: bytes) -> None:
+async def _assert_no_reply(broker: Broker, body: bytes, gives_up_after_s: float = GIVES_UP_AFTER_S) -> None:
     try:
-        reply = await broker.call(body, GIVES_UP_AFTER_S)
+        reply = await broker.call(body, gives_up_after_s)
     except BrokerUnavailable:
         return
     raise AssertionError(f"nobody was to answer, but {reply!r} came")

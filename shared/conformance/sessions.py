@@ -265,7 +265,7 @@ async def renewing_brings_nothing_back_that_was_taken(make: SessionStoreMaker) -
 
 async def a_renewal_tells_whether_the_list_went_on(make: SessionStoreMaker) -> None:
     async with _two(make) as (one, two):
-        first = await one.renew("edge", SHORT_S)
+        first = await one.renew("edge", LONG_S)
         assert await one.renew("edge", SHORT_S) == first, "in time, the term goes on"
         records = _records(2, "edge")
         await one.opened(records)

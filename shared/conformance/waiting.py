@@ -9,7 +9,7 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 # Far beyond what any adapter needs, also over a network on a loaded machine: reaching it is a failure.
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 # How long a check watches that something does not happen.
 QUIET_S = 0.3
 # Between two looks; short beside every wait, long beside a look.
