@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import fc from "fast-check";
+import fc from "./examples.js";
 import { backoffMs, retryAfterOf } from "../src/backoff.js";
 
 const BOUNDS: [failures: number, retryMs: number, atMost: number][] = [

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { CarillonEvent, Client } from "../src/index.js";
-import { connected, event, frame, json, problem, stream, text, until, withEdge } from "./edge.js";
+import { breakable, connected, event, frame, json, problem, stream, text, until, withEdge } from "./edge.js";
 
 const LOGIN_PAGE = text(200, "text/html", "<!doctype html><title>Sign in</title>");
 
@@ -26,23 +26,21 @@ test("events come in order to those who want them, until they do not any more", 
     assert.deepEqual([client.cursor, client.status, client.user, client.sharing], ["log.3", "live", "alice", "alone"]);
   }));
 
-test("a stream that breaks is resumed where it was", () =>
-  withEdge(
-    [
-      (request, response) => {
-        stream(connected(0), event(1, "a.b"))(request, response);
-        setTimeout(() => response.destroy(), 20);
-      },
-      stream(connected(1), event(2, "a.b")),
-    ],
+test("a stream that breaks is resumed where it was", () => {
+  const [breaking, breakIt] = breakable(connected(0), event(1, "a.b"));
+  return withEdge(
+    [breaking, stream(connected(1), event(2, "a.b"))],
     async (edge) => {
       const client = edge.connect({ from: "earliest" });
       const seen = collect(client);
+      await until(() => seen.length === 1);
+      breakIt();
       await until(() => seen.length === 2);
       assert.deepEqual(ids(seen), ["1", "2"]);
       assert.deepEqual(edge.requests.map(({ headers }) => headers["last-event-id"]), ["earliest", "log.1"]);
     },
-  ));
+  );
+});
 
 test("handlers that throw are reported, and keep nothing from anybody", (context) =>
   withEdge([stream(connected(0), event(1, "a.b"), event(2, "a.b"))], async (edge) => {
@@ -215,19 +213,17 @@ test("a session that is the answer of a login page is no session, and no sign-ou
     LOGIN_PAGE,
   ));
 
-test("another user's stream is not shown", () =>
-  withEdge(
-    [
-      (request, response) => {
-        stream(connected(0), event(1, "a.b"))(request, response);
-        setTimeout(() => response.destroy(), 20);
-      },
-      stream(connected(1, "bob"), event(2, "secret.of.bob")),
-    ],
+test("another user's stream is not shown", () => {
+  const [breaking, breakIt] = breakable(connected(0), event(1, "a.b"));
+  return withEdge(
+    [breaking, stream(connected(1, "bob"), event(2, "secret.of.bob"))],
     async (edge) => {
       const client = edge.connect();
       const seen = collect(client);
+      await until(() => seen.length === 1);
+      breakIt();
       await until(() => client.status === "expired");
       assert.deepEqual([ids(seen), client.situation.reason], [["1"], "other-user"]);
     },
-  ));
+  );
+});

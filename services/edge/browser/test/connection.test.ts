@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import fc from "fast-check";
+import fc from "./examples.js";
 import { type Answer, Connection, type Effect, type Input } from "../src/connection.js";
 import type { Situation } from "../src/situation.js";
 

@@ -76,6 +76,16 @@ export const json = (status: number, body: unknown): Respond => text(status, "ap
 export const problem = (status: number, detail: string, headers: Record<string, string> = {}): Respond =>
   text(status, "application/problem+json", JSON.stringify({ title: "No", status, detail }), headers);
 
+/** One that a test may break when it wants to: what a client has not read by then is lost with it. */
+export function breakable(...frames: string[]): [Respond, () => void] {
+  let breakIt = (): void => undefined;
+  const respond: Respond = (request, response) => {
+    stream(...frames)(request, response);
+    breakIt = () => void response.destroy();
+  };
+  return [respond, () => breakIt()];
+}
+
 /** A stream of these frames, which is left open. */
 export const stream =
   (...frames: string[]): Respond =>
@@ -95,9 +105,9 @@ export const connected = (position: number, user = "alice"): string =>
 export const event = (position: number, type: string, data: unknown = {}): string =>
   frame(type, { specversion: "1.0", id: String(position), source: "/test", type, data }, `log.${position}`);
 
-/** Returns once it is so; fails after five seconds. */
+/** Returns once it is so; fails after a minute: a machine that others keep busy stands still for seconds. */
 export async function until(isSo: () => unknown): Promise<void> {
   for (const began = Date.now(); !isSo(); await new Promise((resolve) => setTimeout(resolve, 5))) {
-    if (Date.now() - began > 5_000) throw new Error(`never: ${isSo}`);
+    if (Date.now() - began > 60_000) throw new Error(`never: ${isSo}`);
   }
 }

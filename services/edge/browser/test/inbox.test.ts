@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { IncomingMessage } from "node:http";
 import test from "node:test";
-import fc from "fast-check";
+import fc from "./examples.js";
 import { type Inbox, type InboxItem, type InboxOptions, type InboxState, inbox } from "../src/inbox.js";
 import { type Action, type Marked, refreshed, withActions } from "../src/marks.js";
 import { connected, type Edge, frame, json, problem, type Respond, stream, until, withEdge } from "./edge.js";

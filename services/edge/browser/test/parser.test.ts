@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import fc from "fast-check";
+import fc from "./examples.js";
 import { EventStreamParser, type Frame, MAX_FRAME_CHARS } from "../src/parser.js";
 
 const encoder = new TextEncoder();

@@ -11,7 +11,7 @@ import { type Carillon, type InboxOf, type StreamOf, useCarillon, useInbox, useS
 import { connected, type Edge, event, json, stream, until, withEdge } from "./edge.js";
 
 // React's act leaves a message channel open, which would keep the process. By then all is told.
-after(() => void setTimeout(() => process.exit(), 100));
+after(() => void setTimeout(() => process.exit(), 1_000));
 
 const ITEM = {
   id: "1", title: "Build passed", body: null, link: null, level: "info", topic: null, time: "2026-01-01T00:00:00Z",

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import fc from "fast-check";
+import fc from "./examples.js";
 import { RECENT_ITEMS } from "../src/recent.js";
 import { sliceOf, World } from "./world.js";
 
