@@ -12,7 +12,8 @@ from aio_pika.abc import AbstractChannel
 from shared.model.settings import Settings
 from shared.rabbit.topology import Topology
 
-TIMEOUT_S = 0.6
+# So long that only what is really away is told to be.
+PATIENT_S = 30.0
 
 
 @asynccontextmanager
@@ -36,5 +37,5 @@ async def raw_channel(url: str) -> AsyncIterator[AbstractChannel]:
         yield channel
 
 
-def settings_for(url: str, namespace: str) -> Settings:
-    return Settings.load(amqp_url=url, namespace=namespace, backend_timeout_s=TIMEOUT_S)
+def settings_for(url: str, namespace: str, timeout_s: float = PATIENT_S) -> Settings:
+    return Settings.load(amqp_url=url, namespace=namespace, backend_timeout_s=timeout_s)

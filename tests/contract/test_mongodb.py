@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -23,22 +22,26 @@ from shared.model.settings import Settings
 from shared.mongo.documents import Document
 from shared.mongo.event_log import MAX_MERGED_TAGS, MongoEventLog, open_event_log
 from shared.ports.event_log import Fence
+from tests.contract.bounded import TIMEOUT_S, bounded
 from tests.contract.entries import entries, entry
 from tests.eventually import answered
 from tests.proxy import Proxy, proxy_before
 
 pytestmark = pytest.mark.servers
 
-TIMEOUT_S = 1.0
-# What a call may take beyond its timeout on a busy machine.
-SLACK_S = 1.0
+# So long that only what is really away is told to be.
+PATIENT_S = 20.0
+# What one read of a crowd may wait for once it is its turn; a whole crowd takes longer.
+CROWDED_S = 2.5
+# Until the server itself ends a transaction that nobody goes on with (transactionLifetimeLimitSeconds).
+LOCKED_FOR_S = 60.0
 
 
 class MongoStorage:
     """One database, whoever opens it."""
 
     def __init__(self, url: str, database: str) -> None:
-        self._settings = Settings.load(mongo_url=url, mongo_database=database, backend_timeout_s=5.0)
+        self._settings = Settings.load(mongo_url=url, mongo_database=database, backend_timeout_s=PATIENT_S)
 
     def client(self) -> AbstractAsyncContextManager[MongoEventLog]:
         return open_event_log(self._settings)
@@ -68,10 +71,21 @@ def database(mongodb: MongoServer) -> Iterator[Database[Document]]:
         client.drop_database(database)
 
 
+def log_on(url: str, database: Database[Document], timeout_s: float) -> AbstractAsyncContextManager[MongoEventLog]:
+    return open_event_log(Settings.load(mongo_url=url, mongo_database=database.name, backend_timeout_s=timeout_s))
+
+
 @pytest.fixture
 async def log(mongodb: MongoServer, database: Database[Document]) -> AsyncIterator[MongoEventLog]:
-    settings = Settings.load(mongo_url=mongodb.url, mongo_database=database.name, backend_timeout_s=TIMEOUT_S)
-    async with open_event_log(settings) as log:
+    async with log_on(mongodb.url, database, PATIENT_S) as log:
+        yield log
+
+
+@pytest.fixture
+async def hasty_log(mongodb: MongoServer, database: Database[Document]) -> AsyncIterator[MongoEventLog]:
+    """The same for a client that soon gives up, connected: for what must be waited for until then."""
+    async with log_on(mongodb.url, database, TIMEOUT_S) as log:
+        await answered(log.head, LogUnavailable)
         yield log
 
 
@@ -190,12 +204,25 @@ async def test_poison_is_told_from_an_outage(log: MongoEventLog, poison: dict[st
 @pytest.fixture
 async def log_behind(mongodb: MongoServer, database: Database[Document]) -> AsyncIterator[tuple[MongoEventLog, Proxy]]:
     """The log as seen through a network that breaks."""
-    async with proxy_before(mongodb.port) as proxy:
-        url = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
-        # After a broken connection the driver looks at the server at most twice a second.
-        settings = Settings.load(mongo_url=url, mongo_database=database.name, backend_timeout_s=2 * TIMEOUT_S)
-        async with open_event_log(settings) as log:
-            yield log, proxy
+    async with (
+        proxy_before(mongodb.port) as proxy,
+        log_on(f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true", database, PATIENT_S) as log,
+    ):
+        yield log, proxy
+
+
+@pytest.fixture
+async def hasty_log_behind(
+    mongodb: MongoServer, database: Database[Document]
+) -> AsyncIterator[tuple[MongoEventLog, Proxy]]:
+    """The same for a client that soon gives up, connected."""
+    # After a broken connection the driver looks at the server at most twice a second.
+    async with (
+        proxy_before(mongodb.port) as proxy,
+        log_on(f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true", database, 2 * TIMEOUT_S) as log,
+    ):
+        await answered(log.head, LogUnavailable)
+        yield log, proxy
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -209,9 +236,11 @@ async def test_an_unknown_commit_is_committed_again(log_behind: tuple[MongoEvent
     assert (await log.read(0, 10)).entries == entries(1, 6)
 
 
-async def test_a_commit_that_stays_unknown_is_an_outage(log_behind: tuple[MongoEventLog, Proxy]) -> None:
-    log, proxy = log_behind
+async def test_a_commit_that_stays_unknown_is_an_outage(
+    log: MongoEventLog, hasty_log_behind: tuple[MongoEventLog, Proxy]
+) -> None:
     fence = await claimed(log)
+    log, proxy = hasty_log_behind
     proxy.lose_answer_to(b"commitTransaction", 1_000_000)
     with bounded(2 * TIMEOUT_S), pytest.raises(LogUnavailable):
         await log.append(fence, entries(1, 3))
@@ -222,30 +251,30 @@ async def test_a_commit_that_stays_unknown_is_an_outage(log_behind: tuple[MongoE
 
 
 async def test_an_append_that_lost_its_connection_does_not_lock_the_log(
-    log_behind: tuple[MongoEventLog, Proxy],
+    log: MongoEventLog, hasty_log_behind: tuple[MongoEventLog, Proxy]
 ) -> None:
     """It left a transaction open in the server, which kept the head locked for over a minute."""
-    log, proxy = log_behind
     fence = await claimed(log)
     await log.append(fence, entries(1, 3))
+    log, proxy = hasty_log_behind
     proxy.lose_answer_to(b"insert", 1_000_000)
     with pytest.raises(LogUnavailable):
         await log.append(fence, entries(4, 3))
     proxy.lose_answer_to(b"")
-    await answered(lambda: log.append(fence, entries(4, 3)), LogUnavailable, within_s=5)
+    await answered(lambda: log.append(fence, entries(4, 3)), LogUnavailable, within_s=LOCKED_FOR_S / 2)
     assert (await log.read(0, 10)).entries == entries(1, 6)
 
 
 async def test_a_writer_killed_in_an_append_does_not_hold_up_its_successor(
-    log: MongoEventLog, database: Database[Document]
+    log: MongoEventLog, hasty_log: MongoEventLog, database: Database[Document]
 ) -> None:
     """Its transaction stays open in the server, where it would keep the head locked for over a minute."""
     await claimed(log)
     with database.client.start_session() as killed, killed.start_transaction():
         database["heads"].update_one({}, {"$set": {"session": killed.session_id["id"]}})
         database["heads"].update_one({}, {"$set": {"last": 1}}, session=killed)
-        with bounded():
-            fence = await claimed(log)
+        async with asyncio.timeout(LOCKED_FOR_S / 2):
+            fence = await answered(lambda: claimed(hasty_log), LogUnavailable)
         await log.append(fence, entries(1, 3))
         with contextlib.suppress(pymongo.errors.PyMongoError):
             killed.abort_transaction()
@@ -281,55 +310,67 @@ async def test_a_dropped_database_is_an_outage_and_then_a_new_log(
     assert (await log.head()).log_id != before.log_id
 
 
-async def test_a_frozen_server_is_an_outage_in_bounded_time(log: MongoEventLog, mongodb: MongoServer) -> None:
+async def test_a_frozen_server_is_an_outage_in_bounded_time(
+    log: MongoEventLog, hasty_log: MongoEventLog, mongodb: MongoServer
+) -> None:
     fence = await claimed(log)
     await log.append(fence, entries(1, 3))
     mongodb.pause()
     try:
         with bounded(), pytest.raises(LogUnavailable):
-            await log.append(fence, entries(4, 3))
+            await hasty_log.append(fence, entries(4, 3))
         with bounded(), pytest.raises(LogUnavailable):
-            await log.read(0, 10)
+            await hasty_log.read(0, 10)
     finally:
         mongodb.go_on()
     # Whether the append took effect is unknown; the log is whole either way, and goes on.
     with contextlib.suppress(AppendConflict):
-        await answered(lambda: log.append(fence, entries(4, 3)), LogUnavailable)
+        await answered(lambda: hasty_log.append(fence, entries(4, 3)), LogUnavailable)
     assert (await log.read(0, 10)).entries == entries(1, 6)
 
 
-async def test_a_crowd_of_readers_waits_while_the_server_answers(log: MongoEventLog) -> None:
+async def test_a_crowd_of_readers_waits_while_the_server_answers(
+    log: MongoEventLog, mongodb: MongoServer, database: Database[Document]
+) -> None:
     """Ten thousand users come back at once: the last read begins long after its caller asked."""
     await log.append(await claimed(log), [entry(p, audience=(f"user:{p % 10}",)) for p in range(1, 1001)])
-    pages = await asyncio.gather(*(log.read(0, 100, [f"user:{n % 10}"]) for n in range(1000)))
-    assert all(len(page.entries) == 100 for page in pages)
+    reads, took_s = 0, 0.0
+    async with log_on(mongodb.url, database, CROWDED_S) as crowded:
+        clock = asyncio.get_running_loop().time
+        while took_s < CROWDED_S:
+            # More of them on a fast machine: all together must take longer than one may.
+            reads, began = reads + 1000, clock()
+            pages = await asyncio.gather(*(crowded.read(0, 100, [f"user:{n % 10}"]) for n in range(reads)))
+            took_s = clock() - began
+            assert all(len(page.entries) == 100 for page in pages)
 
 
 async def test_a_crowd_of_readers_fails_at_once_when_the_server_is_silent(
-    log: MongoEventLog, mongodb: MongoServer
+    hasty_log: MongoEventLog, mongodb: MongoServer
 ) -> None:
-    await log.head()
     mongodb.pause()
     try:
         with bounded(2 * TIMEOUT_S):
-            outcomes = await asyncio.gather(*(log.read(0, 10) for _ in range(500)), return_exceptions=True)
+            outcomes = await asyncio.gather(*(hasty_log.read(0, 10) for _ in range(500)), return_exceptions=True)
     finally:
         mongodb.go_on()
     assert {type(outcome) for outcome in outcomes} == {LogUnavailable}
-    await answered(lambda: log.read(0, 10), LogUnavailable)
+    await answered(lambda: hasty_log.read(0, 10), LogUnavailable)
 
 
-async def test_a_killed_server_keeps_what_was_appended(log: MongoEventLog, mongodb: MongoServer) -> None:
+async def test_a_killed_server_keeps_what_was_appended(
+    log: MongoEventLog, hasty_log: MongoEventLog, mongodb: MongoServer
+) -> None:
     fence = await claimed(log)
     await log.append(fence, entries(1, 3))
     mongodb.kill()
     try:
         with bounded(), pytest.raises(LogUnavailable):
-            await log.append(fence, entries(4, 3))
+            await hasty_log.append(fence, entries(4, 3))
         with bounded(), pytest.raises(LogUnavailable):
-            await log.head()
+            await hasty_log.head()
     finally:
-        mongodb.start()
+        await asyncio.to_thread(mongodb.start)
     await answered(lambda: log.append(fence, entries(4, 3)), LogUnavailable)
     assert (await log.read(0, 10)).entries == entries(1, 6)
 
@@ -339,16 +380,3 @@ async def test_a_log_opens_without_its_server() -> None:
     async with open_event_log(settings) as log:
         with bounded(), pytest.raises(LogUnavailable):
             await log.head()
-
-
-class bounded:
-    """Fails when its body takes longer than a call may."""
-
-    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
-        self._timeout_s = timeout_s
-
-    def __enter__(self) -> None:
-        self._began = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        assert time.monotonic() - self._began < self._timeout_s + SLACK_S

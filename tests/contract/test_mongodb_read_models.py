@@ -17,4 +17,4 @@ pytestmark = pytest.mark.servers
 
 @pytest.mark.parametrize("check", [*READ_MODELS_CHECKS, *FOLDING_CHECKS], ids=lambda check: check.__name__)
 async def test_promise(check: ReadModelsCheck, mongodb: MongoServer) -> None:
-    await check(partial(throwaway_read_models, Settings.load(mongo_url=mongodb.url, backend_timeout_s=5.0)))
+    await check(partial(throwaway_read_models, Settings.load(mongo_url=mongodb.url, backend_timeout_s=20.0)))

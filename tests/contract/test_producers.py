@@ -53,7 +53,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> ProducerStoreMaker:
     if request.param == "memory":
         return in_memory
     server: MongoServer = request.getfixturevalue("mongodb")
-    return partial(mongo.throwaway_producers, Settings.load(mongo_url=server.url, backend_timeout_s=5.0))
+    return partial(mongo.throwaway_producers, Settings.load(mongo_url=server.url, backend_timeout_s=20.0))
 
 
 @pytest.mark.parametrize("check", PRODUCER_STORE_CHECKS, ids=lambda check: check.__name__)

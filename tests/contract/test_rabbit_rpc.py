@@ -19,7 +19,7 @@ from shared.rabbit import rpc
 from shared.rabbit.broker import RabbitBroker, open_broker
 from tests.contract.entries import event
 from tests.contract.namespaces import namespace_on, raw_channel, settings_for
-from tests.eventually import answered, eventually
+from tests.eventually import WITHIN_S, answered, eventually
 from tests.proxy import proxy_before
 
 pytestmark = pytest.mark.servers
@@ -65,7 +65,7 @@ class Stranger:
         id_ = uuid4().hex
         message = aio_pika.Message(body, **{"correlation_id": id_, "reply_to": self.reply_to, **properties})
         where = await self._channel.get_exchange(exchange, ensure=False) if exchange else None
-        await (where or self._channel.default_exchange).publish(message, routing_key=self._queue, timeout=5)
+        await (where or self._channel.default_exchange).publish(message, routing_key=self._queue, timeout=WITHIN_S)
         return id_
 
     async def ask(self, body: bytes, **options: Any) -> AbstractIncomingMessage:
@@ -130,7 +130,7 @@ async def gone_for_good(rabbitmq: RabbitServer, namespace: str) -> str:
         await leaving.listen("amq.rabbitmq.reply-to")
         await leaving.send(b"")
         queue = await channel.get_queue(f"{namespace}.rpc", ensure=False)
-        message = await answered(lambda: queue.get(timeout=5, no_ack=True), aio_pika.exceptions.QueueEmpty)
+        message = await answered(lambda: queue.get(timeout=WITHIN_S, no_ack=True), aio_pika.exceptions.QueueEmpty)
         assert message is not None
         assert message.reply_to is not None
         return message.reply_to
@@ -197,7 +197,8 @@ async def test_a_request_whose_server_died_comes_to_another(
         return b"at last"
 
     async with proxy_before(rabbitmq.port) as proxy:
-        behind = settings_for(f"amqp://guest:guest@127.0.0.1:{proxy.port}/", namespace)
+        # Who leaves gives what is under way so long.
+        behind = settings_for(f"amqp://guest:guest@127.0.0.1:{proxy.port}/", namespace, timeout_s=5.0)
         async with open_broker(behind) as dying, dying.serve_rpc(never):
             await stranger.send(b"", message_id="the same", correlation_id="one")
             await eventually(lambda: asked == ["the same"])
@@ -220,7 +221,7 @@ async def test_what_ends_every_server_is_set_aside(
     async with raw_channel(rabbitmq.url) as channel:
         queue = await channel.get_queue(f"{namespace}.rpc", ensure=False)
         for _ in range(4):
-            message = await answered(lambda: queue.get(timeout=5), aio_pika.exceptions.QueueEmpty)
+            message = await answered(lambda: queue.get(timeout=WITHIN_S), aio_pika.exceptions.QueueEmpty)
             assert message is not None
             await message.nack(requeue=True)
     async with broker.serve_rpc(echo):
@@ -239,19 +240,19 @@ async def test_serving_goes_on_after_a_break(rabbitmq: RabbitServer, namespace: 
     async with proxy_before(rabbitmq.port) as proxy:
         behind = settings_for(f"amqp://guest:guest@127.0.0.1:{proxy.port}/", namespace)
         async with open_broker(behind) as breaking, breaking.serve_rpc(echo):
-            assert await broker.call(b"before", 5) == b"before"
+            assert await broker.call(b"before", WITHIN_S) == b"before"
             for _ in range(2):
                 proxy.cut()
-                assert await broker.call(b"after", 10) == b"after"
+                assert await broker.call(b"after", WITHIN_S) == b"after"
 
 
 async def test_serving_goes_on_when_its_queue_was_deleted(
     rabbitmq: RabbitServer, namespace: str, broker: RabbitBroker
 ) -> None:
     async with broker.serve_rpc(echo), raw_channel(rabbitmq.url) as channel:
-        assert await broker.call(b"before", 5) == b"before"
+        assert await broker.call(b"before", WITHIN_S) == b"before"
         await channel.queue_delete(f"{namespace}.rpc")
-        assert await answered(lambda: broker.call(b"after", 1), BrokerUnavailable) == b"after"
+        assert await answered(lambda: broker.call(b"after", 5), BrokerUnavailable) == b"after"
 
 
 async def test_a_call_whose_connection_breaks_says_so_at_once(rabbitmq: RabbitServer, namespace: str) -> None:
@@ -264,17 +265,19 @@ async def test_a_call_whose_connection_breaks_says_so_at_once(rabbitmq: RabbitSe
                 queue = await channel.declare_queue(f"{namespace}.rpc", passive=True)
                 assert queue.declaration_result.message_count
 
-            calling = asyncio.create_task(breaking.call(b"", 60))
+            calling = asyncio.create_task(breaking.call(b"", 10 * WITHIN_S))
             await answered(is_sent, AssertionError)
             proxy.cut()
             with pytest.raises(BrokerUnavailable):
-                await asyncio.wait_for(calling, 5)
+                await asyncio.wait_for(calling, WITHIN_S)
 
 
 async def test_serving_needs_no_broker_to_begin(namespace: str) -> None:
     async with (
         open_broker(settings_for("amqp://guest:guest@127.0.0.1:9/", "none")) as nowhere,
-        asyncio.timeout(5),
+        asyncio.timeout(WITHIN_S),
         nowhere.serve_rpc(echo),
     ):
-        await asyncio.sleep(0.1)
+        # It is served by nobody, and says so to who asks.
+        with pytest.raises(BrokerUnavailable):
+            await nowhere.call(b"", WITHIN_S)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from infra.client import FOLDER
 
@@ -21,6 +21,8 @@ CHROMIUM_ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# Playwright's own five seconds are less than a busy machine may stand still.
+expect.set_options(timeout=60_000)
 # Screenshots to look at; never committed.
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 # Comes with what the client's own tests need.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
-INSTALL_TIMEOUT_S = 100
+INSTALL_TIMEOUT_S = 400
 
 
 def install(folder: Path, tell: Callable[[str], None]) -> Path:

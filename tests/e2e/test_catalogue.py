@@ -40,14 +40,13 @@ def schemas(tmp_path: Path) -> Path:
 
 
 @pytest.mark.servers  # with them come Node.js and npm
-@pytest.mark.timeout(120)
 async def test_the_asyncapi_document_is_one(schemas: Path, tmp_path: Path) -> None:
     installed = npm.install(FOLDER, tell=print)
     official = json.loads((installed / "node_modules/@asyncapi/specs/schemas/3.0.0.json").read_text())
     validator = jsonschema_rs.validator_for(official, offline=True)
     async with (
         await DevPlatform(tmp_path, catalogue=str(schemas)).start() as dev,
-        httpx.AsyncClient(base_url=dev.ingest_url) as client,
+        httpx.AsyncClient(base_url=dev.ingest_url, timeout=60) as client,
     ):
         served = (await client.get("/asyncapi.json")).raise_for_status().json()
     assert [error.message for error in validator.iter_errors(served)] == []
@@ -56,7 +55,6 @@ async def test_the_asyncapi_document_is_one(schemas: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("name", "width", "scheme"), [("desk", 1280, "light"), ("phone", 390, "dark"), ("desk-dark", 1280, "dark")]
 )

@@ -27,7 +27,7 @@ from tests.harness.checker import Confirmed
 from tests.harness.platform import DevPlatform
 from tests.harness.publisher import STRUCTURED, new_event
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.browser
 
 CLIENTS = ("chromium", "httpx-sse", "npm-eventsource")
 # 0: in one piece. 1: cut inside every character and line end. The long line is cut into ten thousand pieces.
@@ -133,7 +133,7 @@ async def start_of_stream(url: str, cookie: str) -> str:
 
 async def signed_in(url: str, jwt_secret: str) -> str:
     """Alice's cookie."""
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         authorization = {"Authorization": f"Bearer {sign_token(jwt_secret, 'alice')}"}
         answer = await client.post("/v1/session", headers=authorization)
     return str(answer.headers["set-cookie"].split(";", 1)[0])
@@ -170,7 +170,7 @@ def assert_is(dispatched: Dispatched, published: Confirmed) -> None:
 async def test_what_no_client_could_read_back_is_refused_at_the_boundary(dev: DevPlatform) -> None:
     """Lone surrogates are no text, and line ends in a type would be fields of somebody else's making."""
     headers = {"Authorization": "Bearer dev", "Content-Type": STRUCTURED}
-    async with httpx.AsyncClient(base_url=dev.ingest_url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=dev.ingest_url, headers=headers, timeout=60) as client:
         answers = {body: await client.post("/v1/events", content=body) for body in UNREADABLE}
     assert {body: answer.status_code for body, answer in answers.items()} == dict.fromkeys(UNREADABLE, 400)
     assert {answer.headers["content-type"] for answer in answers.values()} == {"application/problem+json"}

@@ -21,8 +21,6 @@ from tests.e2e.cloudevents import (
 )
 from tests.harness.switched import SwitchedBackends, open_switched, served
 
-pytestmark = pytest.mark.timeout(120)
-
 SDKS: dict[str, Send] = {"pypi": send_with_python, "pypi-v1": send_with_former_python, "npm": send_with_npm}
 # Its transport fails before it sends anything: it writes the body, which is undefined.
 CANNOT = {("npm", "no-data", "binary")}

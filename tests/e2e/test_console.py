@@ -13,11 +13,11 @@ from tests.e2e.test_page import publish
 from tests.eventually import answered
 from tests.harness.platform import DevPlatform
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.browser
 
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 FAULTS = "async () => (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)"
-LIVE_WITHIN_MS = 20_000
+LIVE_WITHIN_MS = 60_000
 
 PIPELINE = {
     "checkout": {"status": "completed", "duration_ms": 1200, "started_at": "2026-01-01T12:00:00Z"},

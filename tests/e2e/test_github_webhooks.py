@@ -143,7 +143,7 @@ def hooks() -> list[Hook]:
 async def post_all(url: str, hooks: Sequence[Hook]) -> list[dict[str, Any]]:
     """The answers, each a 202."""
     places = asyncio.Semaphore(AT_ONCE)
-    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=120, trust_env=False) as client:
 
         async def post(hook: Hook) -> dict[str, Any]:
             async with places:

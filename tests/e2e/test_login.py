@@ -23,7 +23,7 @@ from tests.e2e.npm import install
 from tests.e2e.test_console import LIVE_WITHIN_MS, comes_to_hold, is_well_made
 from tests.harness.platform import DevPlatform
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.browser
 
 WANTED = "/v1/session?a=1&b=%2F%2Fx"
 OURS = re.compile(r"https?://(localhost|127\.0\.0\.1)[:/]")

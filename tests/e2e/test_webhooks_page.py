@@ -12,11 +12,10 @@ import pytest
 
 from shared.model.entry import Entry
 from tests.docs.pages import ROOT, section, text_of
-from tests.eventually import answered
+from tests.eventually import WITHIN_S, answered
 from tests.harness.platform import DevPlatform
 
 PAGE = text_of("docs/operating/webhooks.md")
-WITHIN_S = 30.0
 
 
 def blocks(language: str, text: str) -> list[str]:

@@ -31,6 +31,7 @@ from tests.harness.crowd import Client, Crowd, crowd_of, keeps_its_promises
 from tests.harness.platform import FourServices, four_services
 from tests.harness.process import Service
 from tests.harness.publisher import Audiences
+from tests.harness.visitor import available
 
 USERS, RATE_PER_S = 60, 100.0
 # Between two deeds: a stalled client stays so for about as many of them as there are clients.
@@ -38,8 +39,8 @@ DEED_EVERY_S = 0.05
 # Small, so that a client that stalls for seconds is cut.
 BUFFER_FRAMES = 20
 TEXT = "x" * 20_000
-AT_REST_WITHIN_S = 20.0
-CUT_WITHIN_S = 60.0
+AT_REST_WITHIN_S = 90.0
+SEEN_ALL_WITHIN_S = 120.0
 SAMPLE_EVERY_S = 0.5
 TELL_EVERY_S = 15.0
 # What may come between the second and the fourth quarter of the time without anything being kept: in
@@ -106,6 +107,11 @@ class Churn:
             ("ticket", 5, self._ticket),
         ]
 
+    @property
+    def has_done_all(self) -> bool:
+        """Whether each deed was done."""
+        return self._done.keys() == {name for name, _, _ in self._deeds}
+
     async def each(self) -> None:
         """Every deed once."""
         for client, (_, _, deed) in zip(self._crowd.all, self._deeds, strict=False):
@@ -155,13 +161,15 @@ class Churn:
             self._come(client)
 
     async def _revoke(self, client: Client) -> None:
-        answer = await self._http.delete(f"{self._edge.url}/v1/session", headers={"Cookie": client.cookie})
+        headers = {"Cookie": client.cookie}
+        answer = await available(lambda: self._http.delete(f"{self._edge.url}/v1/session", headers=headers))
         assert answer.status_code == httpx.codes.NO_CONTENT, answer.text
 
     async def _ticket(self, client: Client) -> None:
         """A new stream by ticket, in place of the one there was."""
         self._crowd.sign_in(client)
-        answer = await self._http.post(f"{self._edge.url}/v1/tickets", headers={"Cookie": client.cookie})
+        headers = {"Cookie": client.cookie}
+        answer = await available(lambda: self._http.post(f"{self._edge.url}/v1/tickets", headers=headers))
         assert answer.status_code == httpx.codes.OK, answer.text
         client.drop()
         client.ticket = answer.json()["ticket"]
@@ -178,15 +186,16 @@ async def soak(platform: FourServices, seconds: float, tell: Callable[[str], Non
     async with (
         platform.publisher() as publisher,
         crowd_of(platform) as crowd,
-        httpx.AsyncClient(trust_env=False) as http,
+        httpx.AsyncClient(trust_env=False, timeout=AT_REST_WITHIN_S) as http,
     ):
         await crowd.open(audiences.users)
         churn = Churn(crowd, edge, http, report.deeds)
         began = time.monotonic()
         async with publisher.load(RATE_PER_S, _Large(audiences)), _watched(edge, report, tell):
             await churn.for_(seconds)
-            # On a slow machine it takes longer until what a client leaves unread fills the kernel's buffers.
-            while not await ended(edge, "slow-reader") and time.monotonic() < began + seconds + CUT_WITHIN_S:
+            # On a slow machine it takes longer until everything has happened, and until what a client leaves unread
+            # fills the kernel's buffers.
+            while not await _has_seen_all(edge, churn) and time.monotonic() < began + seconds + SEEN_ALL_WITHIN_S:
                 await churn.for_(1.0)
         report.seconds = time.monotonic() - began
         await churn.end()
@@ -200,6 +209,11 @@ async def soak(platform: FourServices, seconds: float, tell: Callable[[str], Non
     return report
 
 
+async def _has_seen_all(edge: Service, churn: Churn) -> bool:
+    """Whether everything was done, and streams have ended for every reason that it may give."""
+    return churn.has_done_all and all([await ended(edge, reason) for reason in ("slow-reader", "session-revoked")])
+
+
 class _Large(Audiences):
     """The same mix with a text that fills the buffers of a client that stalls."""
 
@@ -211,7 +225,7 @@ class _Large(Audiences):
 
 
 async def _one_crowd(platform: FourServices, users: list[str]) -> None:
-    async with crowd_of(platform) as crowd, httpx.AsyncClient(trust_env=False) as http:
+    async with crowd_of(platform) as crowd, httpx.AsyncClient(trust_env=False, timeout=AT_REST_WITHIN_S) as http:
         await crowd.open(users)
         churn = Churn(crowd, platform.edges[0], http, Counter())
         await churn.each()

@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from infra.local.servers import MongoServer, RabbitServer
+from tests.eventually import WITHIN_S
 from tests.harness.crowd import Crowd, crowd_of, keeps_its_promises
-from tests.harness.platform import FourServices
+from tests.harness.platform import SETTLED_WITHIN_S, FourServices
 from tests.harness.publisher import Audiences, Publisher
 from tests.proxy import Proxy, proxy_before
 
@@ -24,9 +25,10 @@ CLIENTS, RATE_PER_S = 50, 100.0
 HEARTBEAT_S = 0.5
 # Long enough for heartbeats of all, and for some to find their backend away more than once.
 AWAY_S = 3.0
-# What one answer may take: the backends' bound of 2 s each, for the binding and the reading.
-ANSWER_WITHIN_S = 6.0
-BACK_WITHIN_S = 30.0
+# What an edge waits for one of its backends.
+BACKEND_S = 2.0
+# What one answer may take: that for the binding, and for the reading; the rest is for busy cores.
+ANSWER_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ async def test_streams_stay_open_and_go_on_by_themselves(
     ):
         await crowd.open(audiences.users)
         async with publisher.load(RATE_PER_S, audiences):
-            await crowd.until(lambda: received(crowd) > CLIENTS, 20, "under way")
+            await crowd.until(lambda: received(crowd) > CLIENTS, SETTLED_WITHIN_S, "under way")
             async with away(network.proxy(backend), how):
                 asked = await ask_around(platform, crowd)
                 await hear_heartbeats(crowd)
@@ -138,14 +140,12 @@ async def ask(http: httpx.AsyncClient, method: str, path: str, headers: dict[str
 async def hear_heartbeats(crowd: Crowd) -> None:
     """A stream that says nothing new still says that it is there."""
     before = {client: client.frames for client in crowd.all}
-    await crowd.until(
-        lambda: all(client.frames >= before[client] + 2 for client in crowd.all), 10 * HEARTBEAT_S, "heard"
-    )
+    await crowd.until(lambda: all(client.frames >= before[client] + 2 for client in crowd.all), WITHIN_S, "heard")
 
 
 async def goes_on(crowd: Crowd, publisher: Publisher) -> None:
     last = await publisher.publish("everyone")
-    await crowd.received(last.attributes["id"], BACK_WITHIN_S)
+    await crowd.received(last.attributes["id"], SETTLED_WITHIN_S)
 
 
 def received(crowd: Crowd) -> int:
@@ -159,6 +159,8 @@ def check_answers(asked: Sequence[Asked], away: str) -> None:
     needs_both, needs_log = {"GET /v1/events", "GET /readyz"}, {"GET /v1/session", "POST /v1/tickets"}
     for answer in asked:
         is_unavailable = answer.request in needs_both or (answer.request in needs_log and away == "log")
-        assert answer.status == (503 if is_unavailable else 200), answer
+        # To an edge, a log that a busy machine keeps from answering is away as well.
+        is_late = answer.took_s >= BACKEND_S
+        assert answer.status == (503 if is_unavailable else 200) or (answer.status == 503 and is_late), answer
         if is_unavailable and answer.request != "GET /readyz":
             assert answer.retry_after, answer

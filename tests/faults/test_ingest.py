@@ -24,7 +24,7 @@ KILLS, BATCH_EVENTS = 5, 25
 FLOOD_LINES, FLOOD_TIMES, FLOOD_EVENTS, FLOOD_BYTES = 100, 3, 40, 10_000
 # 32 MB of bodies, the same as objects and as what the driver has to send, and what Python keeps of what has passed.
 FLOOD_MAX_MIB = 250.0
-REFUSED_WITHIN_S = 30.0
+REFUSED_WITHIN_S = 180.0
 
 
 def traced_batch(size: int) -> list[dict[str, Any]]:

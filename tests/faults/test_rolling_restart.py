@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from infra.local.servers import MongoServer, RabbitServer
 from tests.harness.crowd import Client, Crowd, crowd_of, keeps_its_promises
-from tests.harness.platform import four_services
+from tests.harness.platform import PATIENT, SETTLED_WITHIN_S, four_services
 from tests.harness.process import Service
 from tests.harness.publisher import Audiences
 
@@ -19,10 +18,8 @@ pytestmark = pytest.mark.servers
 CLIENTS = 500
 RATE_PER_S = 100.0
 DRAIN_S, RETRY_MS = 3.0, 300
-# What `edge.drain` and `service.STOP_GRACE_S` may take together, and a busy machine.
-GRACE_S = 9.0
-# Seconds by itself; with user queues, 250 are opened beside whatever else the machine does.
-BACK_WITHIN_S = 60.0
+# What is usually given before a kill: `edge.drain` and `service.STOP_GRACE_S` need a third of it.
+GRACE_S = 30.0
 # Of the window, cut into so many parts: with 200 and more clients each is empty once in 10^9 runs.
 PARTS = 8
 
@@ -34,7 +31,7 @@ async def test_edges_restarted_in_turn_lose_and_repeat_nothing(
     audiences = Audiences(CLIENTS)
     async with (
         four_services(
-            tmp_path, rabbitmq.url, mongodb.url, edges=2, routing=routing, drain_s=DRAIN_S, retry_ms=RETRY_MS
+            tmp_path, rabbitmq.url, mongodb.url, edges=2, routing=routing, drain_s=DRAIN_S, retry_ms=RETRY_MS, **PATIENT
         ) as platform,
         platform.publisher() as publisher,
         crowd_of(platform) as crowd,
@@ -54,11 +51,10 @@ async def test_edges_restarted_in_turn_lose_and_repeat_nothing(
 async def restarted(edge: Service, mine: Sequence[Client], crowd: Crowd) -> None:
     """One edge leaves, its clients find the other, and it comes back, all under load."""
     told_before = {client: len(client.closings) for client in mine}
-    began = time.monotonic()
     edge.terminate()
     assert await edge.ended(within_s=GRACE_S) == 0, edge.tail()
-    assert time.monotonic() - began < GRACE_S
-    await crowd.until(lambda: all(client.is_connected for client in crowd.all), BACK_WITHIN_S, "back at the other edge")
+    at_the_other = "back at the other edge"
+    await crowd.until(lambda: all(client.is_connected for client in crowd.all), SETTLED_WITHIN_S, at_the_other)
     check_spread([delay for client in mine for delay in delays_ms(client, told_before[client])], len(mine))
     edge.start()
     await edge.ready()

@@ -14,7 +14,7 @@ from infra.local.servers import MongoServer, RabbitServer
 from services.edge.tokens import sign_token
 from tests.eventually import answered
 from tests.harness.checker import Reading
-from tests.harness.platform import four_services
+from tests.harness.platform import PATIENT, four_services
 from tests.harness.publisher import Publisher
 from tests.harness.visitor import Stream
 
@@ -28,7 +28,7 @@ WITHIN_S = 60.0
 
 async def test_runs_outlive_a_persister(tmp_path: Path, rabbitmq: RabbitServer, mongodb: MongoServer) -> None:
     async with AsyncExitStack() as opened:
-        platform = await opened.enter_async_context(four_services(tmp_path, rabbitmq.url, mongodb.url))
+        platform = await opened.enter_async_context(four_services(tmp_path, rabbitmq.url, mongodb.url, **PATIENT))
         publisher = await opened.enter_async_context(platform.publisher())
         bearer = {"Authorization": f"Bearer {sign_token(platform.jwt_secret, 'alice', [], 600)}"}
         client = httpx.AsyncClient(base_url=platform.edge_urls[0], headers=bearer, timeout=WITHIN_S, trust_env=False)

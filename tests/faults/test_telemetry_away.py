@@ -13,16 +13,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.eventually import answered
+from tests.eventually import WITHIN_S, answered
 from tests.harness.collector import Collector, collecting
 from tests.harness.platform import DevPlatform
 
 EVENTS = 150
 AT_ONCE = 10
-# Two cores are busy with others; a platform that waited for its spans would take ten seconds for the first batch.
-TIMES_AS_LONG = 3.0
-AT_LEAST_S = 2.0
-DROPPED_WITHIN_S = 40.0
+# A platform that waited for its spans would take ten seconds for the first batch; a busy machine, nearly as long.
+TIMES_AS_LONG = 5.0
+AT_LEAST_S = 9.0
+ENDED_WITHIN_S = 20.0
 
 
 @contextmanager
@@ -52,16 +52,14 @@ async def test_events_go_on_as_before_and_what_is_lost_is_counted(tmp_path: Path
                 async def lost_some() -> None:
                     assert await dropped(platform, to) > 0
 
-                await answered(lost_some, AssertionError, within_s=DROPPED_WITHIN_S)
+                await answered(lost_some, AssertionError)
             if trouble == "collector silent":
                 collector.go_on()
-            began = time.monotonic()
             platform.dev.terminate()
-            assert await platform.dev.ended() == 0
-            ended_s = time.monotonic() - began
+            assert await platform.dev.ended(ENDED_WITHIN_S) == 0, "a process that ends waits for no collector"
     assert troubled_s < max(TIMES_AS_LONG * healthy_s, AT_LEAST_S), (healthy_s, troubled_s)
-    assert ended_s < 8, "a process that ends waits for no collector"
-    assert platform.dev.output.count(f"spans for {to} are dropped") == 1, "one line an incident"
+    # One more where it lasts for over a minute.
+    assert platform.dev.output.count(f"spans for {to} are dropped") in (1, 2), "one line an incident"
 
 
 async def delivered_all(platform: DevPlatform) -> float:
@@ -85,7 +83,7 @@ async def delivered_all(platform: DevPlatform) -> float:
 
 
 async def dropped(platform: DevPlatform, to: str) -> float:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=WITHIN_S) as client:
         page = (await client.get(f"{platform.dev.url}/metrics")).text
     found = re.search(rf'^carillon_spans_dropped_total{{to="{to}"}} (\S+)$', page, re.MULTILINE)
     assert found

@@ -46,7 +46,7 @@ class Collector:
         """SIGKILL: connections to it are refused."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(30)
 
     def pause(self) -> None:
         """SIGSTOP: connections to it stay open, and nothing answers."""

@@ -23,7 +23,7 @@ from services.edge.sessions import SessionCookie
 from shared.model.tags import EVERYONE, user_tag
 from tests.eventually import eventually
 from tests.harness.checker import Delivery, Reading, check_promises
-from tests.harness.platform import FourServices, Platform
+from tests.harness.platform import SETTLED_WITHIN_S, FourServices, Platform
 from tests.harness.publisher import Publisher
 from tests.harness.reader import Closing
 
@@ -261,7 +261,9 @@ class Crowd:
         self.on_delivery: Callable[[Client, Any], None] | None = None
         """Told of each event as it arrives, for who measures."""
 
-    async def open(self, users: Collection[str], *, edge: int | None = None, within_s: float = 30.0) -> list[Client]:
+    async def open(
+        self, users: Collection[str], *, edge: int | None = None, within_s: float = SETTLED_WITHIN_S
+    ) -> list[Client]:
         """A client for each user, spread over the edges or all on one; returns once all streams have begun."""
         opened = []
         for place, user in enumerate(users):
@@ -349,7 +351,9 @@ def crowd_of(platform: FourServices) -> Crowd:
     return Crowd(platform.edge_urls, cookie_of)
 
 
-async def keeps_its_promises(platform: Platform, publisher: Publisher, crowd: Crowd, within_s: float = 40.0) -> None:
+async def keeps_its_promises(
+    platform: Platform, publisher: Publisher, crowd: Crowd, within_s: float = SETTLED_WITHIN_S
+) -> None:
     """As `Platform.keeps_its_promises`, for a crowd."""
     last = await publisher.publish("everyone", type="harness.last")
     stuck: AssertionError | None = None

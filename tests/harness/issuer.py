@@ -23,6 +23,8 @@ from infra.local.servers import free_port
 
 CLIENT_ID = "carillon"
 CLIENT_SECRET = "the-client's-secret"
+# A test that failed before it let go leaves no thread behind for long.
+HELD_MAX_S = 60.0
 DISCOVERY, KEYS, TOKEN = "/.well-known/openid-configuration", "/jwks", "/token"
 
 
@@ -33,7 +35,8 @@ class Spoiled:
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
-    after_s: float = 0.0
+    held: threading.Event | None = None
+    """Comes only once this is set."""
 
 
 def new_key(kid: str) -> Key:
@@ -138,7 +141,8 @@ def _requests_of(issuer: LocalIssuer) -> type[BaseHTTPRequestHandler]:
             issuer.asked[self.path] += 1
             right = Spoiled(status, json.dumps(document).encode())
             answer = issuer.spoiled.get(self.path, right)
-            time.sleep(answer.after_s)
+            if answer.held is not None:
+                answer.held.wait(HELD_MAX_S)
             self.send_response(answer.status)
             for name, value in (*answer.headers, ("Content-Length", str(len(answer.body)))):
                 self.send_header(name, value)

@@ -35,7 +35,7 @@ async def moved(**expected: float) -> AsyncIterator[None]:
     """
     before = counters()
     yield
-    await eventually(lambda: since(before) == expected or _fail_with(since(before), expected), within_s=5)
+    await eventually(lambda: since(before) == expected or _fail_with(since(before), expected))
 
 
 def since(before: Mapping[str, float]) -> dict[str, float]:

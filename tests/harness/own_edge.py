@@ -25,7 +25,7 @@ from shared.wiring import Backends, open_backends
 from tests.harness.publisher import new_event
 
 OPERATOR_KEY = "harness-operator"
-STOPPED_WITHIN_S = 15.0
+STOPPED_WITHIN_S = 60.0
 GRACE_S = 2.0
 
 

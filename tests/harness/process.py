@@ -18,9 +18,10 @@ from tests.eventually import eventually
 ROOT = Path(__file__).resolve().parents[2]
 # The installed command: what operators run, with its whole way in.
 COMMAND = Path(sys.executable).with_name("carillon")
-# Interpreters start side by side on two cores that servers and clients keep busy.
-READY_WITHIN_S = 30.0
-END_WITHIN_S = 15.0
+# Interpreters start side by side on two cores that servers, clients and other jobs keep busy: with six busy loops
+# beside them four of them took over 30 s.
+READY_WITHIN_S = 120.0
+END_WITHIN_S = 60.0
 ASK_EVERY_S = 0.1
 SHOWN_CHARS = 2500
 

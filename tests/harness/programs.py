@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ENDS_WITHIN_S = 40.0
+ENDS_WITHIN_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ import httpx
 import yaml
 
 from infra.local.servers import free_port
-from tests.eventually import answered
+from tests.eventually import WITHIN_S, answered
 from tests.harness.queries import JOB, PROMETHEUS
 
 SERVER, TOOL = "/usr/bin/prometheus", "/usr/bin/promtool"
 SCRAPE_EVERY = "500ms"
-END_WITHIN_S = 10.0
+END_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ async def prometheus_on(target: str, folder: Path) -> AsyncIterator[Prometheus]:
     port = free_port()
     process = _started(target, port, folder)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WITHIN_S) as client:
 
             async def ready() -> None:
                 assert (await client.get("/-/ready")).status_code == httpx.codes.OK

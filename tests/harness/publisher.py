@@ -21,10 +21,10 @@ from tests.harness.checker import Confirmed
 STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
 SOURCE = "/tests/harness"
 # Promise 5: while a backend is down, an answer comes in bounded time. Longer than this is none.
-ANSWER_WITHIN_S = 10.0
+ANSWER_WITHIN_S = 60.0
 # Tests need not wait as long as Retry-After asks of the world.
 RETRY_S = 0.25
-GIVE_UP_S = 60.0
+GIVE_UP_S = 120.0
 # Bounds what waits for a broker that is down.
 LOAD_IN_FLIGHT = 32
 
@@ -41,7 +41,7 @@ class Answer:
 
 
 class NotConfirmed(AssertionError):
-    """An event was refused for good, or not accepted for a whole minute."""
+    """An event was refused for good, or not accepted for two minutes."""
 
 
 class Publisher:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.harness.platform import DevPlatform, FourServices, Platform
+from tests.harness.platform import PATIENT, DevPlatform, FourServices, Platform
 
 BOTH_ADAPTERS = ("four-services", "dev")
 FOUR_SERVICES = BOTH_ADAPTERS[:1]
@@ -39,5 +39,5 @@ async def shared_platform(
 async def bare_services(request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -> AsyncIterator[FourServices]:
     """Ingest and persister; tests add the edges that they need."""
     amqp_url, mongo_url = (request.getfixturevalue(name).url for name in ("rabbitmq", "mongodb"))
-    async with FourServices(folders.mktemp("platform"), amqp_url, mongo_url) as platform:
+    async with FourServices(folders.mktemp("platform"), amqp_url, mongo_url, **PATIENT) as platform:
         yield await platform.start(edges=0)

@@ -118,5 +118,5 @@ async def served(app: Quart) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{await bound}"
     finally:
         stopping.set()
-        async with asyncio.timeout(10 * GRACE_S):
+        async with asyncio.timeout(60 * GRACE_S):
             await serving

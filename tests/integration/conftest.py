@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from infra.local.servers import MongoServer, RabbitServer
-from tests.harness.platform import DevPlatform, FourServices, Platform, four_services
+from tests.harness.platform import PATIENT, DevPlatform, FourServices, Platform, four_services
 
 
 @pytest.fixture
 async def platform(tmp_path: Path, rabbitmq: RabbitServer, mongodb: MongoServer) -> AsyncIterator[FourServices]:
     """The four services with one edge, in the default routing."""
-    async with four_services(tmp_path, rabbitmq.url, mongodb.url) as ready:
+    async with four_services(tmp_path, rabbitmq.url, mongodb.url, **PATIENT) as ready:
         yield ready
 
 
@@ -23,7 +23,7 @@ async def two_edges(
     request: pytest.FixtureRequest, tmp_path: Path, rabbitmq: RabbitServer, mongodb: MongoServer
 ) -> AsyncIterator[FourServices]:
     """The four services with two edges, in either routing."""
-    async with four_services(tmp_path, rabbitmq.url, mongodb.url, edges=2, routing=request.param) as ready:
+    async with four_services(tmp_path, rabbitmq.url, mongodb.url, edges=2, routing=request.param, **PATIENT) as ready:
         yield ready
 
 
@@ -35,5 +35,5 @@ async def any_platform(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
             yield await dev.start()
         return
     servers = [request.getfixturevalue(name).url for name in ("rabbitmq", "mongodb")]
-    async with four_services(tmp_path, *servers) as ready:
+    async with four_services(tmp_path, *servers, **PATIENT) as ready:
         yield ready

@@ -16,7 +16,6 @@ from tests.harness.asgi import Answer, Headers, ask
 from tests.harness.own_edge import OPERATOR_KEY, OwnEdge, own_edge
 
 COOKIE = "__Host-carillon"
-CALM_WITHIN_S = 10.0
 CREDENTIALS = ("none", "bearer", "cookie", "ticket", "operator", "garbage")
 
 
@@ -122,7 +121,7 @@ async def fuzzed_edge(**settings: Any) -> AsyncIterator[Fuzzed]:
             await _warm_up(fuzzed)
             before = _held(own)
             yield fuzzed
-            await eventually(lambda: not _grown(before, _held(own)), CALM_WITHIN_S)
+            await eventually(lambda: not _grown(before, _held(own)))
 
 
 async def _warm_up(fuzzed: Fuzzed) -> None:
@@ -131,7 +130,7 @@ async def _warm_up(fuzzed: Fuzzed) -> None:
         headers, query = await fuzzed.credentials(kind)
         await fuzzed.ask("GET", f"/v1/events?{query}".encode(), headers)
     await fuzzed.own.publish(user_tag("u0"))
-    await eventually(lambda: fuzzed.own.edge.connection_count == 0, CALM_WITHIN_S)
+    await eventually(lambda: fuzzed.own.edge.connection_count == 0)
 
 
 def _held(own: OwnEdge) -> Counter[str]:

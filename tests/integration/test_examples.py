@@ -14,7 +14,7 @@ import pytest_asyncio
 from infra.local.servers import RabbitServer
 from shared.model.entry import Entry
 from shared.wiring.log_only import open_log
-from tests.eventually import answered
+from tests.eventually import WITHIN_S, answered
 from tests.harness.platform import DevPlatform, FourServices, Platform
 from tests.harness.programs import commands_of_the_readme, ended, run, start
 from tests.harness.shared import bare_services
@@ -144,7 +144,7 @@ async def test_a_break_in_the_middle_leaves_no_gap_and_no_repeat(
         for way in ([], by_amqp(services, rabbitmq))
     ]
     running = [await start(each, env_of(services)) for each in arguments]
-    first = [await asyncio.wait_for(process.stdout.readline(), 20) for process in running if process.stdout]
+    first = [await asyncio.wait_for(process.stdout.readline(), WITHIN_S) for process in running if process.stdout]
     await grown(services, 2 * len(running))
     for service in (services.ingests[0], services.persisters[0]):
         service.kill()
@@ -161,7 +161,7 @@ async def test_a_run_that_is_stopped_ends_its_stream(dev: DevPlatform) -> None:
     # So slowly that none of its steps is over before the signal comes.
     running = await start(["examples.workflow", "release", "--id", "stopped", "--pace", "30"], env_of(dev))
     assert running.stdout is not None
-    while b"checkout: running" not in await asyncio.wait_for(running.stdout.readline(), 20):
+    while b"checkout: running" not in await asyncio.wait_for(running.stdout.readline(), WITHIN_S):
         pass
     running.send_signal(signal.SIGINT)
     assert (await ended(running)).status == 130

@@ -8,14 +8,13 @@ import httpx
 
 from shared.ports.event_log import DISPATCHED
 from shared.ports.read_models import Stage
-from tests.eventually import answered
+from tests.eventually import WITHIN_S, answered
 from tests.harness.checker import Reading
 from tests.harness.own_edge import OwnEdge, own_edge, served
 from tests.harness.platform import FOLDED
 from tests.harness.visitor import Stream
 
 EVENTS, FLOOR = 5, 3
-WITHIN_S = 20.0
 
 
 async def settled(own: OwnEdge) -> None:
@@ -42,11 +41,11 @@ async def test_a_cursor_below_the_floor_is_told_and_read_models_keep_what_they_f
         async with served(own) as port, httpx.AsyncClient(timeout=WITHIN_S, headers=resuming) as http:
             request = http.build_request("GET", f"http://127.0.0.1:{port}/v1/events")
             stream = Stream(await http.send(request, stream=True), Reading("late", frozenset({"user:alice"}), ""))
-            await stream.until(lambda stream: stream.named("reset"), WITHIN_S)
+            await stream.until(lambda stream: stream.named("reset"))
             reset = next(frame for frame in stream.frames if frame.event == "reset")
             assert (reset.data["reason"], reset.data["cursor"]) == ("history-trimmed", reset.id)
             after = await own.publish(type="order.created")
-            await stream.has(after, WITHIN_S)
+            await stream.has(after)
             await stream.leave()
 
         client = own.app.test_client()

@@ -15,10 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from services.edge.selection import PARAMETERS
+from tests.eventually import WITHIN_S
 from tests.harness.own_edge import served
 from tests.integration.fuzzing import CREDENTIALS, Fuzzed, fuzzed_edge
-
-pytestmark = pytest.mark.timeout(90)
 
 FUZZ = settings(
     deadline=None,
@@ -27,7 +26,6 @@ FUZZ = settings(
     # The edge serves all examples of a test, as it serves all clients of a day.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-ANSWERED_WITHIN_S = 10.0
 STREAMING = re.compile(rb"\nevent: connected\n|HTTP/1.1 101 ")
 METHODS = ("GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW")
 PATHS = (
@@ -182,7 +180,7 @@ async def exchange(port: int, sent: bytes) -> bytes:
     with contextlib.suppress(ConnectionError):
         writer.write(sent)
         writer.write_eof()
-        async with asyncio.timeout(ANSWERED_WITHIN_S):
+        async with asyncio.timeout(WITHIN_S):
             while not STREAMING.search(received) and (chunk := await reader.read(65536)):
                 received += chunk
     writer.transport.abort()

@@ -22,11 +22,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from httpx_sse import EventSource, ServerSentEvent
 
-from tests.eventually import eventually
+from tests.eventually import WITHIN_S, eventually
 from tests.harness.h2_client import h2_client
 from tests.harness.own_edge import OwnEdge, own_edge, served
 
-WITHIN_S = 10.0
 STREAMS = 20
 # Many times what may wait for one stream: in its window, in the server's buffer and in ours.
 FLOOD_EVENTS, FLOOD_BYTES = 40, 150_000
@@ -148,7 +147,7 @@ async def test_streams_run_side_by_side_on_one_connection(tls: tuple[OwnEdge, st
         session = await client.http.post("/v1/session", headers=own.bearer())
         assert (session.status_code, session.http_version) == (200, "HTTP/2")
         assert connections_of(client) == 1
-    await eventually(lambda: own.edge.connection_count == 0, WITHIN_S)
+    await eventually(lambda: own.edge.connection_count == 0)
 
 
 async def test_a_stream_that_is_left_leaves_the_others_of_its_connection(own: OwnEdge) -> None:
@@ -157,7 +156,7 @@ async def test_a_stream_that_is_left_leaves_the_others_of_its_connection(own: Ow
         for _ in range(5):
             left = await client.get("/v1/events", own.bearer())
             left.reset()
-            await eventually(lambda: own.edge.connection_count == 1, WITHIN_S)
+            await eventually(lambda: own.edge.connection_count == 1)
         published = await own.publish()
         await stays.until(published)
 

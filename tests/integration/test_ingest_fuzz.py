@@ -18,8 +18,6 @@ from tests.harness.own_ingest import KEY, OwnIngest, own_ingest
 from tests.integration.described import CHECKS, as_bytes, as_httpx, cases_of, encoded, prepared
 from tests.integration.fuzzing import Complaints, watching
 
-pytestmark = pytest.mark.timeout(90)
-
 FUZZ = settings(
     deadline=None,
     database=None,

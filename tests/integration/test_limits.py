@@ -17,8 +17,9 @@ import pytest_asyncio
 from shared.model.settings import Settings
 from shared.web import server
 from shared.web.app import make_app
-from tests.eventually import answered, eventually
+from tests.eventually import WITHIN_S, answered, eventually
 from tests.harness.platform import FourServices
+from tests.harness.process import Service
 from tests.harness.shared import FOUR_SERVICES, bare_services
 from tests.harness.visitor import Stream, Visitor, Visitors
 
@@ -48,7 +49,9 @@ async def platform(
 ) -> AsyncIterator[FourServices]:
     """One edge for each limit."""
     async with bare_services(request, tmp_path_factory) as ready:
-        await asyncio.gather(*(ready.add_edge(**settings) for settings in LIMITS))
+        # Who is told that broker or log are busy, and tries again, has used up some of a limit.
+        patient = {"backend_timeout_s": 30.0}
+        await asyncio.gather(*(ready.add_edge(**patient, **settings) for settings in LIMITS))
         yield ready
 
 
@@ -108,7 +111,8 @@ async def test_a_full_edge_sends_everybody_elsewhere_until_there_is_room(platfor
         guests = [visitors.visitor(f"guest-{number}") for number in range(IN_ALL)]
         streams = [await guest.open(FULL, headers=guest.bearer) for guest in guests]
         late = visitors.visitor("late")
-        refused = await late.refused(FULL, headers=late.bearer)
+        refused = await late.try_open(FULL, headers=late.bearer)
+        await refused.aread()
         elsewhere = await late.open(SMALL, headers=late.bearer)
         signed_in = await late.sign_in(FULL)
         await streams[0].leave()
@@ -121,9 +125,9 @@ async def test_a_full_edge_sends_everybody_elsewhere_until_there_is_room(platfor
     assert [len(each.received) for each in (streams[1], elsewhere, stream)] == [1, 1, 1]
 
 
-async def opened(visitor: Visitor, edge: int, within_s: float = 5.0) -> Stream:
+async def opened(visitor: Visitor, edge: int) -> Stream:
     """A stream, as soon as the edge has room for it."""
-    return await answered(lambda: visitor.open(edge, headers=visitor.bearer), AssertionError, within_s=within_s)
+    return await answered(lambda: visitor.open(edge, headers=visitor.bearer), AssertionError)
 
 
 def is_too_many(answer: httpx.Response, status: int) -> int:
@@ -143,34 +147,41 @@ async def test_who_connects_too_often_waits(platform: FourServices, edge: int) -
     async with platform.publisher() as publisher, Visitors(platform) as visitors:
         hasty, calm = visitors.visitor(f"hasty-{edge}"), visitors.visitor(f"calm-{edge}")
         early = await calm.open(edge, headers=calm.bearer) if edge == BY_ADDRESS else None
-        statuses = [await connect_once(hasty, edge) for _ in range(2 * BURST)]
-        refused = await hasty.refused(edge, headers=hasty.bearer)
-        wait_s = is_too_many(refused, 429)
-        also = await calm.try_open(edge, headers=calm.bearer)
-        await also.aclose()
-        began = time.monotonic()
-        stream = await opened(hasty, edge, within_s=wait_s + 1)
-        took_s = time.monotonic() - began
+        burst = BURST - 1 if early else BURST
+        assert [(await connect_once(hasty, edge)).status_code for _ in range(burst)] == [200] * burst
+        # Everybody has the same address here; the user who is calm is another user.
+        assert (await until_refused(hasty, edge)).status_code == 429
+        if edge == BY_ADDRESS:
+            await until_refused(calm, edge)
+        else:
+            assert (await connect_once(calm, edge)).status_code == 200
+        wait_s = is_too_many(await until_refused(hasty, edge), 429)
+        # What the refusal asks for is enough.
+        await asyncio.sleep(wait_s)
+        stream = await hasty.open(edge, headers=hasty.bearer)
         await publisher.publish(f"user:hasty-{edge} user:calm-{edge}")
         await visitors.keep_their_promises(publisher)
 
-    burst = BURST - 1 if early else BURST
-    assert statuses[:burst] == [200] * burst
-    # Two seconds bring one more on the way.
-    assert statuses.count(429) >= BURST - 2
-    assert set(statuses) == {200, 429}
-    # Everybody has the same address here; the user who is calm has not.
-    assert also.status_code == (429 if edge == BY_ADDRESS else 200)
     assert wait_s <= 1 / RATE_PER_S + 1
-    assert took_s <= wait_s + 0.5
     assert len(stream.received) == 1
     assert early is None or len(early.received) == 1, "who is in stays in"
 
 
-async def connect_once(visitor: Visitor, edge: int) -> int:
+async def connect_once(visitor: Visitor, edge: int) -> httpx.Response:
+    """The answer to a request for a stream; where it is one, left at once."""
     answer = await visitor.try_open(edge, headers=visitor.bearer)
+    if not answer.is_success:
+        await answer.aread()
     await answer.aclose()
-    return answer.status_code
+    return answer
+
+
+async def until_refused(visitor: Visitor, edge: int) -> httpx.Response:
+    """The first refusal: each second that this takes earns another half of a connection, and no more."""
+    for _ in range(10 * BURST):
+        if not (answer := await connect_once(visitor, edge)).is_success:
+            return answer
+    raise AssertionError(f"{10 * BURST} connections and more were let in")
 
 
 # How large, and how malformed.
@@ -230,7 +241,7 @@ async def status_of(url: str, request_text: str) -> int:
         with suppress(ConnectionError):
             writer.write(request_text.encode("latin-1"))
             await writer.drain()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             line = await reader.readline()
     return int(line.split()[1])
 
@@ -265,7 +276,7 @@ async def impatient_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str
         yield f"http://127.0.0.1:{await bound}"
     finally:
         stopping.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             await serving
 
 
@@ -274,12 +285,13 @@ async def test_half_a_request_is_reaped_however_slowly_it_goes_on(monkeypatch: p
     async with impatient_server(monkeypatch) as url, connected(url) as (reader, writer):
         began = time.monotonic()
         trickling = asyncio.create_task(trickle(writer, sent, sent != ""), name="trickle")
-        async with asyncio.timeout(10 * IDLE_MAX_S):
+        async with asyncio.timeout(WITHIN_S):
             with suppress(ConnectionError):
                 assert await reader.read() == b""
         took_s = time.monotonic() - began
         trickling.cancel()
-    assert IDLE_MAX_S * 0.8 < took_s < 6 * IDLE_MAX_S
+    # Of what trickles for ever it would be never.
+    assert took_s > IDLE_MAX_S * 0.8
 
 
 async def trickle(writer: asyncio.StreamWriter, begin: str, goes_on: bool) -> None:
@@ -313,14 +325,17 @@ async def test_a_client_that_stops_reading_is_cut_and_costs_nobody_else(platform
         async with stalled(edge.url, stuck):
             before_mib = resident_mib(edge.pid)
             events = 0
-            while "closing stream: slow-reader" not in edge.output:
-                assert events < MAX_FLOOD_EVENTS, "the reader was not cut"
+            while not was_cut(edge) and events < MAX_FLOOD_EVENTS:
                 await publisher.publish("user:stuck", data="x" * EVENT_BYTES)
                 events += 1
+            await eventually(lambda: was_cut(edge))
             await publisher.publish("user:fluent")
             await beside.until(lambda stream: stream.received)
             for _ in range(MAX_FLOOD_EVENTS - events):
                 await publisher.publish("user:stuck", data="x" * EVENT_BYTES)
+            # What was published before it has come to the edge, too.
+            await publisher.publish("user:fluent")
+            await beside.until(lambda stream: len(stream.received) == 2)
             grown_mib = resident_mib(edge.pid) - before_mib
             # Whoever was cut may come back at once, and is missing nothing.
             back = await stuck.open(SMALL, headers=stuck.bearer | {"Last-Event-ID": "earliest"})
@@ -328,6 +343,10 @@ async def test_a_client_that_stops_reading_is_cut_and_costs_nobody_else(platform
 
     assert len(back.received) == MAX_FLOOD_EVENTS
     assert grown_mib < GROWTH_MAX_MIB
+
+
+def was_cut(edge: Service) -> bool:
+    return "closing stream: slow-reader" in edge.output
 
 
 @asynccontextmanager

@@ -9,11 +9,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from services.edge.sessions import SessionCookie
+from tests.eventually import WITHIN_S
 from tests.harness.asgi import ask
 from tests.harness.issuer import CLIENT_ID, CLIENT_SECRET, LocalIssuer, local_issuer
 from tests.harness.own_edge import OwnEdge, own_edge, served
-
-WITHIN_S = 10.0
 
 
 async def logged_in(client: Any, issuer: LocalIssuer, **claims: Any) -> str:

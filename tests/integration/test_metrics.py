@@ -258,7 +258,7 @@ async def test_connections_are_told_by_their_state(platform: Platform) -> None:
     before = states()
     async with connected(platform.own):
         await eventually(lambda: states() == before | {"live": (before["live"] or 0) + 1})
-    assert states() == before
+    await eventually(lambda: states() == before)
 
 
 async def test_lag_is_told_and_fails_readiness_over_its_limit() -> None:
@@ -272,7 +272,7 @@ async def test_lag_is_told_and_fails_readiness_over_its_limit() -> None:
         await lag.look()
         assert gauge("carillon_intake_waiting") == 1
         await asyncio.sleep(0.06)
-        with pytest.raises(NotReady, match="1 published events wait, and none was appended for 0 s"):
+        with pytest.raises(NotReady, match=r"1 published events wait, and none was appended for \d+ s"):
             await lag.probe()
 
 

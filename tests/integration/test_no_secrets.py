@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from infra.local.servers import free_port
 from services.cli import commands
-from tests.eventually import answered
+from tests.eventually import WITHIN_S, answered
 from tests.harness.process import Service
 from tests.unit.test_logs import HIDDEN, SECRETS
 
@@ -53,7 +53,7 @@ async def alive(role: str, folder: Path) -> AsyncIterator[Service]:
     service = Service(role, [role], f"http://127.0.0.1:{port}", env, folder)
     service.start()
     try:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=WITHIN_S) as client:
             await answered(lambda: client.get(f"{service.url}/healthz"), httpx.TransportError)
         yield service
     finally:
@@ -97,7 +97,7 @@ async def test_services_without_their_backends_say_no_secret(tmp_path: Path) -> 
         alive("ingest", tmp_path) as ingest,
         alive("edge", tmp_path) as edge,
         alive("persister", tmp_path) as persister,
-        httpx.AsyncClient(timeout=20) as client,
+        httpx.AsyncClient(timeout=WITHIN_S) as client,
     ):
         for service in (ingest, edge, persister):
             for method, path, options in requests_of(service.name):

@@ -30,7 +30,8 @@ from shared.telemetry.exporting import exporting
 from shared.telemetry.journey import journeys_of
 from shared.web.app import make_app
 from shared.wiring import Backends, open_backends
-from tests.eventually import answered
+from tests.eventually import WITHIN_S, answered
+from tests.harness.platform import PATIENT
 from tests.harness.spans import parent_id, recorded_spans, span_id, trace_id
 
 CALLER_TRACE, CALLER_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -46,7 +47,12 @@ def exporter() -> Iterator[InMemorySpanExporter]:
 
 @pytest.fixture(params=["embedded", pytest.param("rabbitmq-mongodb", marks=pytest.mark.servers)])
 def settings(request: pytest.FixtureRequest) -> Settings:
-    common = {"jwt_secret": SECRET, "session_secret": "s" * 32, "producer_keys": "test=key", "cookie_secure": False}
+    common = PATIENT | {
+        "jwt_secret": SECRET,
+        "session_secret": "s" * 32,
+        "producer_keys": "test=key",
+        "cookie_secure": False,
+    }
     if request.param == "embedded":
         return Settings.load(backends="embedded", **common)
     rabbitmq: RabbitServer = request.getfixturevalue("rabbitmq")
@@ -98,7 +104,7 @@ class Stream:
 
     async def until(self, part: str) -> str:
         """All that came, once this is among it."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(WITHIN_S):
             while part not in self._text:
                 self._text += (await self._opened.receive()).decode()
         return self._text
@@ -151,7 +157,7 @@ class Spans:
             (found,) = [span for span in self.named(name) if (span.attributes or {}).items() >= wanted.items()]
             return found
 
-        return await answered(look, ValueError, within_s=10)
+        return await answered(look, ValueError)
 
 
 def attributes_of(span: ReadableSpan) -> dict[str, Any]:
@@ -232,7 +238,9 @@ async def test_one_trace_from_the_request_to_the_receipt(settings: Settings, exp
         "user.id": "alice", "carillon.connection": stream.connection, "carillon.closed_because": "gone",
     }  # fmt: skip
     assert receive.start_time is not None
-    assert 0.25 < time.time() - receive.start_time / 1e9 < 15, "when the browser had it, and not when it said so"
+    assert 0.25 < time.time() - receive.start_time / 1e9 < 5 * WITHIN_S, (
+        "when the browser had it, and not when it said so"
+    )
     assert not [span.name for span in exporter.get_finished_spans() if not span.status.is_ok]
 
 

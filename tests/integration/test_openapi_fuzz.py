@@ -16,8 +16,6 @@ from services.edge import openapi
 from tests.integration.described import CHECKS, as_bytes, as_httpx, cases_of, encoded, prepared
 from tests.integration.fuzzing import CREDENTIALS, Fuzzed, fuzzed_edge
 
-pytestmark = pytest.mark.timeout(90)
-
 cases = cases_of(openapi.document())
 
 

@@ -15,9 +15,9 @@ import pytest_asyncio
 
 from infra.local.servers import MongoServer, RabbitServer
 from services.edge import control
-from services.edge.presence import FLUSH_EVERY_S, LEASE_S
-from tests.eventually import answered
-from tests.harness.platform import FourServices, Platform, four_services
+from services.edge.presence import FLUSH_EVERY_S
+from tests.eventually import WITHIN_S, answered
+from tests.harness.platform import PATIENT, FourServices, Platform, four_services
 from tests.harness.reader import Reader
 from tests.harness.shared import BOTH_ADAPTERS, shared_platform
 from tests.harness.visitor import Stream, Visitors
@@ -26,9 +26,6 @@ pytestmark = pytest.mark.servers
 
 OPERATOR = {"Authorization": "Bearer operator-key"}
 SETTINGS: dict[str, Any] = {"operator_keys": "ops=operator-key,other=other-key", "presence": True}
-# The list lags by a flush; the rest is for two busy cores.
-LISTED_WITHIN_S = FLUSH_EVERY_S + 4
-LOST_WITHIN_S = LEASE_S + FLUSH_EVERY_S + 6
 FEW = 20
 
 
@@ -65,7 +62,6 @@ async def are_listed(
     visitors: Visitors,
     user: str,
     streams: list[Stream],
-    within_s: float = LISTED_WITHIN_S,
     by: Sequence[int] | None = None,
 ) -> None:
     """Returns once all edges, or those numbered, list just these streams of the user's."""
@@ -74,7 +70,7 @@ async def are_listed(
         for edge in edges(visitors.platform) if by is None else by:
             assert {each["id"] for each in await listed(visitors, user, edge)} == set(map(id_of, streams))
 
-    await answered(look, AssertionError, within_s=within_s)
+    await answered(look, AssertionError)
 
 
 def id_of(stream: Stream) -> str:
@@ -136,7 +132,7 @@ async def nobody_is_counted(visitors: Visitors) -> None:
             answer = (await ask(visitors, "GET", "/counts", edge)).json()
             assert (answer["total"], answer["by_edge"], answer["here"]["connections"]) == (0, {}, 0)
 
-    await answered(look, AssertionError, within_s=LISTED_WITHIN_S)
+    await answered(look, AssertionError)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +182,8 @@ async def test_who_is_disconnected_everywhere_comes_back_and_misses_nothing(plat
             answer = await ask(visitors, "DELETE", edge=edges(platform)[-1], query={"user": "kicked"})
             assert answer.status_code == 204
             await publisher.publish("user:kicked user:kept")
-            are_sent_away = partial(all_were_sent_away, here, number + 1)
-            await readers.until(are_sent_away, 10, "disconnected")
-            await readers.until(lambda: all(reader.is_connected for reader in here), 10, "back")
+            # By a stream that has begun since: one that was told to close may still be open.
+            await readers.until(partial(all_came_back, here, number + 1), WITHIN_S, "disconnected and back")
         await platform.keeps_its_promises(publisher, readers)
 
     # Thrice and no more: who came back must not come upon the word that sent them away again.
@@ -197,8 +192,8 @@ async def test_who_is_disconnected_everywhere_comes_back_and_misses_nothing(plat
     assert [reader.connections for reader in others] == [1, 1]
 
 
-def all_were_sent_away(readers: list[Reader], times: int) -> bool:
-    return all(len(reader.closings) >= times for reader in readers)
+def all_came_back(readers: list[Reader], times: int) -> bool:
+    return all(len(reader.closings) >= times and reader.connections > times for reader in readers)
 
 
 async def test_one_session_is_disconnected_and_stays_signed_in(platform: Platform) -> None:
@@ -227,6 +222,9 @@ async def test_openings_and_closings_are_events_with_their_reason(platform: Plat
         gone, revoked = [await visitor.open(edges(platform)[-1]) for _ in range(2)]
         disconnected = await visitors.visitor("watched-2").open(headers=visitors.visitor("watched-2").bearer)
         await gone.leave()
+        # Before anything else: what ends it later would be told as the reason, where its edge is busy.
+        of_gone = {id_of(gone): "gone"}
+        await watching[0].until(lambda stream: told(stream, of_gone) == of_gone)
         await ask(visitors, "DELETE", query={"user": "watched-2"})
         await disconnected.closed()
         await visitor.ask("DELETE", "/v1/session")
@@ -260,7 +258,7 @@ def told(stream: Stream, connections: dict[str, str]) -> dict[str, str]:
 async def test_the_connections_of_a_killed_edge_are_lost_once(
     tmp_path: Path, rabbitmq: RabbitServer, mongodb: MongoServer
 ) -> None:
-    async with four_services(tmp_path, rabbitmq.url, mongodb.url, edges=3, **SETTINGS) as platform:
+    async with four_services(tmp_path, rabbitmq.url, mongodb.url, edges=3, **PATIENT, **SETTINGS) as platform:
         await loses_an_edge(platform)
 
 
@@ -274,8 +272,7 @@ async def loses_an_edge(platform: FourServices) -> None:
         await are_listed(visitors, "unlucky", [*lost, kept], by=survivors)
         platform.edges[2].kill()
         assert {await stream.closed() for stream in lost} == {None}
-        await are_listed(visitors, "unlucky", [*lost, kept], by=survivors)
-        await are_listed(visitors, "unlucky", [kept], LOST_WITHIN_S, by=survivors)
+        await are_listed(visitors, "unlucky", [kept], by=survivors)
         expected = {id_of(stream): "edge-lost" for stream in lost}
         for stream in watching:
             await stream.until(lambda stream: told(stream, expected) == expected)

@@ -15,7 +15,7 @@ import pytest
 
 from infra.local.servers import RabbitServer
 from shared.ports.broker import RPC_AT_ONCE
-from tests.eventually import eventually
+from tests.eventually import WITHIN_S, eventually
 from tests.harness.platform import FourServices, Platform
 
 pytestmark = pytest.mark.servers
@@ -32,7 +32,9 @@ def note(title: str, **params: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def client_of(platform: Platform) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {platform.producer_key}"}
-    async with httpx.AsyncClient(base_url=platform.ingest_url, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=platform.ingest_url, headers=headers, timeout=WITHIN_S, trust_env=False
+    ) as client:
         yield client
 
 
@@ -82,13 +84,13 @@ class AmqpCaller:
     async def call(self, body: Any, **properties: Any) -> Any:
         id_ = uuid4().hex
         self._replies[id_] = reply = asyncio.get_running_loop().create_future()
-        await self.send(body, correlation_id=id_, reply_to="amq.rabbitmq.reply-to", expiration=10, **properties)
-        return await asyncio.wait_for(reply, 10)
+        await self.send(body, correlation_id=id_, reply_to="amq.rabbitmq.reply-to", expiration=WITHIN_S, **properties)
+        return await asyncio.wait_for(reply, WITHIN_S)
 
     async def send(self, body: Any, **properties: Any) -> None:
         options: dict[str, Any] = {"delivery_mode": aio_pika.DeliveryMode.PERSISTENT, "message_id": uuid4().hex}
         message = aio_pika.Message(json.dumps(body).encode(), **(options | properties))
-        await self._channel.default_exchange.publish(message, routing_key=self._queue, timeout=5)
+        await self._channel.default_exchange.publish(message, routing_key=self._queue, timeout=WITHIN_S)
 
 
 @asynccontextmanager
@@ -130,12 +132,12 @@ async def test_the_same_by_way_of_the_broker(platform: FourServices, rabbitmq: R
             await rpc.send(a_call("notify.user", note(f"kept {number}")))
         platform.ingests[0].start()
         await platform.ingests[0].ready()
-        await eventually(lambda: any(title.startswith("kept") for title in titles(alice)), 20)
+        await eventually(lambda: any(title.startswith("kept") for title in titles(alice)))
         platform.ingests[0].kill()
         platform.ingests[0].start()
         await platform.ingests[0].ready()
         kept = [f"kept {number}" for number in range(2 * RPC_AT_ONCE)]
-        await eventually(lambda: set(kept) <= set(titles(alice)), 20)
+        await eventually(lambda: set(kept) <= set(titles(alice)))
         await platform.keeps_its_promises(publisher, readers)
     found = titles(alice)
     assert sorted(title for title in found if title.startswith("kept")) == sorted(kept), "each once"

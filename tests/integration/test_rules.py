@@ -15,8 +15,6 @@ from tests.harness.asgi import Answer
 from tests.harness.moved import moved
 from tests.harness.own_ingest import OwnIngest, own_ingest
 
-pytestmark = pytest.mark.timeout(60)
-
 STRUCTURED = [(b"content-type", b"application/cloudevents+json")]
 
 

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from shared.model.cursor import Cursor
+from tests.eventually import WITHIN_S
 from tests.harness.checker import Confirmed
 from tests.harness.platform import FourServices
 from tests.harness.publisher import STRUCTURED, Publisher, new_event, new_traceparent
 from tests.harness.reader import Reader
 
 pytestmark = pytest.mark.servers
-
-WITHIN_S = 15.0
 
 
 def ids(*published: Confirmed) -> list[Any]:

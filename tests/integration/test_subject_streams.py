@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.eventually import answered, eventually
 from tests.harness.checker import Reading
 from tests.harness.own_edge import OwnEdge, own_edge, served
 from tests.harness.visitor import Frame, Stream
@@ -30,7 +32,9 @@ class Watcher:
         answer = await self.ask(path, cursor)
         assert answer.status_code == 200, (await answer.aread(), answer.status_code)
         stream = Stream(answer, Reading("watcher", ALL, ""))
-        await stream.until(lambda stream: stream.named("connected"))
+        # Of one subject, what is published before its snapshot was made is in that.
+        first = "connected" if path.startswith("/events") else "snapshot"
+        await stream.until(lambda stream: stream.named(first))
         return stream
 
     async def ask(self, path: str, cursor: str | None = None) -> httpx.Response:
@@ -50,7 +54,7 @@ async def watched(**settings: object) -> AsyncIterator[tuple[OwnEdge, Watcher, W
     """An edge that is served, and alice and bob before it."""
     async with own_edge(**settings) as own:
         await folded(own)
-        async with served(own) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+        async with served(own) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
             yield own, Watcher(own, http, "alice"), Watcher(own, http, "bob")
 
 
@@ -62,7 +66,6 @@ def names(stream: Stream) -> list[str]:
 async def test_a_job_from_its_beginning_to_its_end() -> None:
     async with watched() as (own, alice, _):
         stream = await alice.open("/job/1/events")
-        await stream.until(lambda stream: stream.named("snapshot"))
         assert stream.named("snapshot")[0]["version"] == 0, "what has not begun has a state, too"
         await own.publish(subject="job/1", data={"status": "running", "progress": 1}, type="job.progressed")
         await own.publish(subject="job/2", data={"status": "running"})
@@ -104,7 +107,7 @@ async def test_an_ended_stream_is_shown_once_and_then_no_more() -> None:
             assert await alice.status("/job/1/events", stream.cursor) == 204
         await told(own, "job/1", {"status": "running"})
         assert await alice.status("/job/1/events", stream.cursor) == 204, "what comes after the end changes nothing"
-        assert own.edge.statistics()["connections"] == 0
+        await eventually(lambda: own.edge.connection_count == 0)
 
 
 async def test_what_follows_the_end_is_not_shown() -> None:
@@ -146,11 +149,13 @@ async def test_each_is_shown_the_events_that_address_them() -> None:
 
 
 async def test_a_producer_that_falls_silent() -> None:
-    async with watched(stale_s=0.2) as (own, alice, _):
+    async with watched(stale_s=1.0) as (own, alice, _):
         await told(own, "job/1", {"status": "running"})
         stream = await alice.open("/job/1/events")
         await stream.until(lambda stream: len(stream.named("stale")) >= 2)
-        assert stream.named("stale")[0]["quiet_s"] == 0
+        quiet = [told["quiet_s"] for told in stream.named("stale")]
+        assert quiet == sorted(quiet)
+        assert quiet[0] >= 1
         assert [frame.id for frame in stream.frames if frame.event == "stale"] == [None] * len(stream.named("stale"))
         await told(own, "job/1", {"status": "completed"})
         assert await stream.closed() is None
@@ -163,11 +168,19 @@ async def test_what_does_not_begin_is_not_waited_for_for_ever() -> None:
         assert await stream.closed() == "not-begun"
         assert stream.frames[-1].data["reconnect"] is False
         assert "stale" not in names(stream)
-        begun = await alice.open("/job/1/events")
-        await told(own, "job/1", {"status": "running"})
-        await begun.until(lambda stream: stream.named("stale"), within_s=5)
-        assert begun.is_open
-        await begun.leave()
+        numbers = itertools.count(1)
+
+        async def begins_in_time() -> None:
+            number = next(numbers)
+            begun = await alice.open(f"/job/{number}/events")
+            await told(own, f"job/{number}", {"status": "running"})
+            # The fourth comes when the time to begin would be over.
+            await begun.until(lambda stream: len(stream.named("stale")) > 3 or not stream.is_open)
+            assert begun.is_open
+            await begun.leave()
+
+        # Again where a busy machine has told too late.
+        await answered(begins_in_time, AssertionError)
 
 
 async def test_all_jobs_on_one_connection_from_the_cursor_of_a_list() -> None:
@@ -212,12 +225,13 @@ async def test_bad_input(path: str, status: int) -> None:
 async def test_snapshot_and_live_join_while_events_race() -> None:
     """Each opening lands at another moment of the stream: its snapshot and what follows are always the whole."""
     async with watched(connections_per_user=100, connects_per_user_per_s=1000) as (own, alice, _):
-        total = 120
-        writing = asyncio.create_task(_write(own, total))
-        streams = []
-        while not writing.done():
+        enough = asyncio.Event()
+        writing = asyncio.create_task(_write(own, enough))
+        streams: list[Stream] = []
+        while len({stream.named("snapshot")[0]["version"] for stream in streams}) < 8 and len(streams) < 90:
             streams.append(await alice.open("/job/1/events"))
-        await writing
+        enough.set()
+        total = await writing
         await own.publish(subject="job/1", data={"status": "completed"})
         for stream in streams:
             assert await stream.closed() is None
@@ -227,9 +241,13 @@ async def test_snapshot_and_live_join_while_events_race() -> None:
         assert len({stream.named("snapshot")[0]["version"] for stream in streams}) > 2, "they opened at different times"
 
 
-async def _write(own: OwnEdge, count: int) -> None:
-    for n in range(1, count + 1):
+async def _write(own: OwnEdge, enough: asyncio.Event) -> int:
+    """How many events it has published until then."""
+    n = 0
+    while not enough.is_set():
+        n += 1
         await own.publish(subject="job/1", data={"n": n})
+    return n
 
 
 async def test_a_reader_that_lost_its_feed_gets_the_end_all_the_same() -> None:

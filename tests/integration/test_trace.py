@@ -11,12 +11,12 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
+from tests.eventually import WITHIN_S
 from tests.harness.platform import FourServices, Platform
 from tests.harness.publisher import new_event, new_traceparent, trace_id_of
 
 pytestmark = pytest.mark.servers
 
-WITHIN_S = 15.0
 WELL_FORMED = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 

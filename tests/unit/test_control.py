@@ -17,7 +17,7 @@ from shared.model.entry import Entry
 from shared.model.event import Event
 
 NOW = time.time()
-SESSION = Session("alice", "one", (), NOW, int(NOW) + 600, int(NOW) + 600)
+SESSION = Session("alice", "one", (), NOW, int(NOW) + 86_400, int(NOW) + 86_400)
 
 
 def logged(event: Event, position: int = 1) -> Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -399,8 +400,10 @@ async def test_an_issuer_that_does_not_work(issuer: LocalIssuer, site: Site, pat
 async def test_an_issuer_that_hangs(issuer: LocalIssuer, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     address = await site.begin()
     monkeypatch.setattr(code_flow, "ASK_TIMEOUT_S", 0.1)
-    issuer.spoiled[TOKEN] = Spoiled(200, b"{}", after_s=0.5)
+    let_go = threading.Event()
+    issuer.spoiled[TOKEN] = Spoiled(200, b"{}", held=let_go)
     assert (await site.come_back(address, issuer.log_in(address))).status_code == 503
+    let_go.set()
 
 
 async def test_logins_go_on_with_what_is_kept_while_documents_cannot_be_had(issuer: LocalIssuer, site: Site) -> None:

@@ -87,7 +87,7 @@ async def added(store: CountedStore, **attributes: Any) -> str:
 
 
 def token(claims: dict[str, Any], secret: str = SECRET) -> str:
-    full = {"sub": "builds", "exp": int(time.time()) + 60} | claims
+    full = {"sub": "builds", "exp": int(time.time()) + 600} | claims
     return jwt.encode(
         {"alg": "HS256"}, {name: one for name, one in full.items() if one is not None}, shared_key_of(secret)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ from shared.identity.keysets import (
     usable_keys,
 )
 from shared.model.errors import InvalidInput
+from tests.eventually import eventually
 from tests.harness.issuer import DISCOVERY, KEYS, LocalIssuer, Spoiled, local_issuer, new_key
 
 
@@ -126,20 +128,24 @@ async def test_while_one_waits_for_an_issuer_that_hangs_the_others_go_on(
     issuer: LocalIssuer, clock: Clock, keys: KeySet
 ) -> None:
     await keys.key("ES256", "first")
-    issuer.spoiled[KEYS] = Spoiled(200, b"{}", after_s=0.5)
+    let_go = threading.Event()
+    issuer.spoiled[KEYS] = Spoiled(200, b"{}", held=let_go)
     clock.now += KEPT_S + 1
     waiting = asyncio.create_task(keys.key("ES256", "first"))
-    await asyncio.sleep(0.1)
-    async with asyncio.timeout(0.2):
-        assert await keys.key("ES256", "first") is not None
+    await eventually(lambda: issuer.asked[KEYS] == 2)
+    assert await keys.key("ES256", "first") is not None
+    assert not waiting.done()
+    let_go.set()
     assert await waiting is not None
 
 
 async def test_a_hanging_issuer_is_given_up(issuer: LocalIssuer, keys: KeySet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keysets, "ASK_TIMEOUT_S", 0.1)
-    issuer.spoiled[KEYS] = Spoiled(200, b"{}", after_s=0.5)
+    let_go = threading.Event()
+    issuer.spoiled[KEYS] = Spoiled(200, b"{}", held=let_go)
     with pytest.raises(IssuerUnavailable, match="Timeout"):
         await keys.key("ES256", "first")
+    let_go.set()
 
 
 HUGE = json.dumps({"keys": [{"kty": "oct", "k": "x" * ANSWER_MAX_BYTES}]}).encode()

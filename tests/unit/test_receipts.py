@@ -100,7 +100,7 @@ async def test_a_receipt_is_a_span_at_the_time_of_the_receipt() -> None:
             assert tell(sent, entries, "alice") == 1
     (span,) = spans.get_finished_spans()
     assert span.start_time == span.end_time
-    assert 4.9 < time.time() - (span.start_time or 0) / 1e9 < 10
+    assert 4.9 < time.time() - (span.start_time or 0) / 1e9 < 65
 
 
 @pytest.mark.parametrize(

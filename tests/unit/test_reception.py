@@ -233,7 +233,7 @@ async def test_whoever_waits_for_a_first_that_fails_is_told_so_and_the_next_try_
 async def test_crossed_batches_do_not_wait_for_each_other(backends: SwitchedBackends) -> None:
     reception = backends.reception()
     one, other = an_event(id="1"), an_event(id="2")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         outcomes = await asyncio.gather(reception.accept([one, other], ANYONE), reception.accept([other, one], ANYONE))
     assert sum(duplicates(outcome).count(False) for outcome in outcomes) == 2
 
@@ -334,7 +334,7 @@ async def test_a_backend_that_hangs_is_told_of_in_time_and_holds_its_places(
     monkeypatch.setattr(module, "MAX_PUBLISHES_IN_FLIGHT", 1)
     getattr(backends, hangs).clear()
     reception = backends.reception(timeout_s=0.1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert kinds(await reception.accept([an_event()], ANYONE)) == [Unavailable]
         assert kinds(await reception.accept([an_event(id="2")], ANYONE)) == [Busy], "what is under way still is"
         getattr(backends, hangs).set()

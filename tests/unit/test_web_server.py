@@ -56,12 +56,12 @@ async def serving(
         yield await bound, stopping
     finally:
         stopping.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await server
 
 
 async def test_serves_until_told_to_stop() -> None:
-    async with serving() as (port, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with serving() as (port, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         response = await client.get("/healthz")
         assert response.json() == {"status": "ok"}
         assert "server" not in response.headers
@@ -70,7 +70,7 @@ async def test_serves_until_told_to_stop() -> None:
 
 
 async def test_a_stuck_request_ends_after_the_grace_period() -> None:
-    async with asyncio.timeout(5), serving(grace_s=0.05) as (port, stopping):
+    async with asyncio.timeout(60), serving(grace_s=0.05) as (port, stopping):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
         await writer.drain()
@@ -82,14 +82,14 @@ async def test_a_stuck_request_ends_after_the_grace_period() -> None:
 
 async def test_who_still_sends_gets_to_read_the_refusal() -> None:
     """Closing at once made the kernel send RST, and clients saw a broken pipe instead of 413."""
-    async with serving() as (port, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with serving() as (port, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         for _ in range(3):
             assert (await client.post("/limited", content=b"x" * 1_500_000)).status_code == 413
 
 
 @pytest.mark.parametrize(("size_bytes", "status"), [(HEADERS_MAX_BYTES // 2, 200), (HEADERS_MAX_BYTES * 2, 431)])
 async def test_headers_have_a_limit(size_bytes: int, status: int) -> None:
-    async with serving() as (port, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with serving() as (port, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         response = await client.get("/healthz", headers={"X-Long": "x" * size_bytes})
         assert response.status_code == status
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CLIENT_ID, CLIENT_SECRET = "carillon", "a-secret-of-the-test-alone"
-READY_WITHIN_S = 20.0
+READY_WITHIN_S = 120.0
 
 
 @asynccontextmanager
