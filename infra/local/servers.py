@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 20.0
 EPMD_TIMEOUT_S = 5.0
 # Below it are the ports that people choose for what they run.

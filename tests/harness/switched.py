@@ -89,7 +89,7 @@ class SwitchedBackends:
     def reception(
         self,
         max_event_bytes: int = 4096,
-        timeout_s: float = 2.0,
+        timeout_s: float = 30.0,
         rules: Rules | None = None,
         check: Callable[[Event], None] = anything,
     ) -> Reception:
