@@ -239,6 +239,8 @@ async def test_the_console_lets_in_by_role(site: Site, axe: str) -> None:
         await page.get_by_role("button", name="Sign out").click()
         await page.get_by_role("link", name="as somebody else").click()
         await sign_in(page, "olga-operator")
+        # Who goes elsewhere before the answer of the provider has come is not signed in.
+        await expect(page.locator(".who")).to_contain_text("olga")
         await page.goto(f"{site.url}/console/connections")
         await page.get_by_role("button", name="Disconnect alice").click()
         await expect(page.get_by_role("status")).to_contain_text("alice is being disconnected")
