@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 import click
 
-from services.commands.group import fail
+from services.commands.group import fail, printable
 from services.commands.options import data_option, json_option, with_backends
 from services.console import letters
 from services.console.acts import Actor
-from services.console.letters import Choice
+from services.console.letters import Choice, Listing
 from shared.model.errors import InvalidEvent
 from shared.model.settings import Settings
 from shared.ports.broker import Broker, DeadLetter
@@ -25,7 +25,12 @@ Act = Callable[[Broker, Actor, Collection[str]], Awaitable[Collection[str]]]
 reason_option = click.option("--reason", default="", help="Those with this reason, such as invalid-event.")
 contains_option = click.option("--contains", default="", metavar="TEXT", help="Those with this text in them.")
 ids_argument = click.argument("ids", metavar="[ID]...", nargs=-1)
-all_option = click.option("--all", "everything", is_flag=True, help="All of them, or all that the options choose.")
+all_option = click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help=f"All of the oldest {letters.LOOKED_AT}, or all of these that the options choose.",
+)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -54,8 +59,7 @@ def dead_ls(reason: str, contains: str, data: Path | None, as_json: bool) -> Non
     found = with_backends(data, lambda opened: letters.listed(opened.broker, Choice(reason, contains)))
     for letter in found.letters:
         click.echo(json.dumps(_as_json(letter), ensure_ascii=False) if as_json else _line(letter))
-    if found.is_cut:
-        click.echo(f"There are more: these are chosen from the oldest {letters.LOOKED_AT}.", err=True)
+    _tell_if_cut(found)
 
 
 @dead.command("show")
@@ -81,7 +85,8 @@ def dead_show(id_: str, raw: bool, data: Path | None, as_json: bool) -> None:
             json.dumps(_as_json(letter) | {"body": text, "hex": None if text is not None else letter.body.hex()})
         )
     else:
-        click.echo("\n".join([_line(letter), *(f"{key}: {told}" for key, told in letter.attributes.items())]))
+        about = [printable(f"{key}: {told}") for key, told in letter.attributes.items()]
+        click.echo("\n".join([_line(letter), *about]))
         click.echo("\n" + (text if text is not None else letters.dump(letter.body)))
 
 
@@ -157,12 +162,14 @@ def _act(
         raise click.UsageError("choose: name ids, --reason, --contains or --all.")
 
     async def run(broker: Broker) -> None:
-        found = (await letters.listed(broker, choice)).letters
-        chosen = [letter for letter in found if not ids or letter.id in ids]
+        found = await letters.listed(broker, choice)
+        chosen = [letter for letter in found.letters if not ids or letter.id in ids]
         if missing := sorted(set(ids) - {letter.id for letter in chosen}):
             fail(f"there is no dead letter {', '.join(missing)}; see: carillon dead ls")
         for letter in chosen:
             click.echo(_line(letter), err=True)
+        if not ids:
+            _tell_if_cut(found)
         if dry_run or not chosen:
             click.echo(f"would {word} {len(chosen)}")
             return
@@ -172,6 +179,11 @@ def _act(
         click.echo(f"{word}: {len(done)} of {len(chosen)}")
 
     with_backends(data, lambda opened: run(opened.broker))
+
+
+def _tell_if_cut(found: Listing) -> None:
+    if found.is_cut:
+        click.echo(f"There may be more: these are chosen from the oldest {letters.LOOKED_AT}.", err=True)
 
 
 def _checked(edited: BinaryIO) -> bytes:
@@ -187,7 +199,8 @@ def _checked(edited: BinaryIO) -> bytes:
 def _line(letter: DeadLetter) -> str:
     told = letters.glimpse(letter.body)
     which = " ".join(told[name] for name in ("type", "source", "id") if name in told)
-    return "  ".join(filter(None, (letter.id, letter.reason, which or f"{len(letter.body)} bytes", letter.detail)))
+    parts = (letter.id, letter.reason, which or f"{len(letter.body)} bytes", letter.detail)
+    return "  ".join(map(printable, filter(None, parts)))
 
 
 def _as_json(letter: DeadLetter) -> dict[str, object]:

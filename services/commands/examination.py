@@ -10,15 +10,18 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from services.commands.check import Check, checked
+from services.commands.keys import each_key
 from services.commands.liveness import checks_of_movement, checks_of_services, checks_of_tracing
 from services.ingest.catalogue.loading import load as load_catalogue
 from services.ingest.rules.loading import load as load_rules
+from services.ingest.webhooks.sources import SourcesFile
 from shared.model.errors import CarillonError, InvalidInput
 from shared.model.settings import MIN_SECRET_BYTES, Settings
 from shared.ports.event_log import EventLog
 from shared.telemetry import logs
 from shared.wiring import open_backends
 from shared.wiring.log_only import open_log
+from shared.wiring.producers_only import open_producers
 
 # More than NTP leaves between machines of one place.
 MAX_SKEW_S = 2.0
@@ -40,6 +43,7 @@ async def examine(overrides: dict[str, object], services: Sequence[str] = ()) ->
     for check in (*_checks_of_secrets(settings), *_checks_of_files(settings)):
         yield check
     if settings.backends != "embedded":
+        yield await checked("producers", partial(_producers, settings), "see that MongoDB runs, and CARILLON_MONGO_URL")
         yield await _check_of_broker(settings)
     of_log = await _checks_of_log(settings)
     for check in of_log:
@@ -57,10 +61,18 @@ def _checks_of_secrets(settings: Settings) -> list[Check]:
     if settings.backends == "embedded":
         return [_check_of_folder(settings.data_dir)]
     return [
-        _check_of_secret("jwt_secret", settings.jwt_secret, "no bearer token opens a session"),
+        _check_of_tokens(settings),
         _check_of_secret("session_secret", settings.session_secret, "no cookie can be signed"),
-        _check_of_producers(settings),
     ]
+
+
+def _check_of_tokens(settings: Settings) -> Check:
+    """What opens a session: one way is enough."""
+    if settings.jwt_secret is None and settings.jwt_jwks_url is not None:
+        return Check("jwt_jwks_url", True, f"tokens are verified with the keys at {settings.jwt_jwks_url}")
+    if settings.jwt_secret is None and settings.oidc_issuer is not None:
+        return Check("oidc_issuer", True, f"users log in at {settings.oidc_issuer}")
+    return _check_of_secret("jwt_secret", settings.jwt_secret, "no bearer token opens a session")
 
 
 def _check_of_secret(name: str, secret: SecretStr | None, without: str) -> Check:
@@ -71,15 +83,14 @@ def _check_of_secret(name: str, secret: SecretStr | None, without: str) -> Check
     return Check(name, True, f"set, {len(secret.get_secret_value().encode())} bytes")
 
 
-def _check_of_producers(settings: Settings) -> Check:
-    fix = "set CARILLON_PRODUCER_KEYS to name=key,name2=key2"
-    try:
-        producers = settings.producers()
-    except InvalidInput as refused:
-        return Check("producer_keys", False, refused.problem, refused.fix)
-    if not producers:
-        return Check("producer_keys", False, "none: nobody can publish over HTTP", fix)
-    return Check("producer_keys", True, f"{len(producers)}: {', '.join(producers)}")
+async def _producers(settings: Settings) -> str:
+    """Who may publish over HTTP."""
+    fixed, now = len(settings.producers()), datetime.now(UTC)
+    async with open_producers(settings) as store:
+        handed_out = len([key async for key in each_key(store) if key.is_good(now)])
+    if not fixed and not handed_out:
+        raise InvalidInput("producers", "nobody has a key to publish with", "hand one out: carillon keys add NAME")
+    return f"{fixed} keys in CARILLON_PRODUCER_KEYS, {handed_out} handed out"
 
 
 def _check_of_folder(folder: Path | None) -> Check:
@@ -99,6 +110,10 @@ def _checks_of_files(settings: Settings) -> Iterator[Check]:
         yield _check_of_files("rules", lambda: f"{len(load_rules(where).rules)} of {where}")
     if (folder := settings.catalogue) is not None:
         yield _check_of_files("catalogue", lambda: f"{len(load_catalogue(folder).types)} types, with those of {folder}")
+    if (file := settings.webhooks_file) is not None:
+        yield _check_of_files(
+            "webhooks", lambda: f"{len(SourcesFile(file).load())} sources of {file}, and their secrets"
+        )
 
 
 def _check_of_files(name: str, look: Callable[[], str]) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any, NoReturn
 
@@ -13,6 +14,8 @@ from shared.model.errors import CarillonError, InvalidInput
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+# Control characters, ends of lines, and what turns the direction of what follows.
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Failed(CarillonError):
@@ -53,9 +56,14 @@ def _path(wrong: click.UsageError) -> str:
     return wrong.ctx.command_path if wrong.ctx else "carillon"
 
 
+def printable(text: str) -> str:
+    """What others wrote, for a terminal to show and not to obey; JSON stays the same JSON."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def _say(message: str) -> None:
     # What a server or a file said may hold line ends; a line stays a line.
-    click.echo(f"carillon: {' '.join(message.split())}", err=True)
+    click.echo(f"carillon: {printable(' '.join(message.split()))}", err=True)
 
 
 def _forget_output() -> None:

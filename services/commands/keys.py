@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,9 +85,21 @@ def ls(name: str | None, with_dead: bool, data: Path | None, as_json: bool) -> N
     carillon keys ls --all
     """
     now = _now()
-    found = [key for key in _with_store(data, lambda store: _all(store, name)) if with_dead or key.is_good(now)]
-    for key in sorted(found, key=lambda key: (key.name, key.created_at)):
+
+    async def run(store: ProducerStore) -> list[KeyRecord]:
+        found: list[KeyRecord] = []
+        async for key in each_key(store, name):
+            if with_dead or key.is_good(now):
+                found.append(key)
+            if len(found) > MAX_LISTED:
+                break
+        return found
+
+    found = _with_store(data, run)
+    for key in sorted(found[:MAX_LISTED], key=lambda key: (key.name, key.created_at)):
         click.echo(json.dumps(_shown(key)) if as_json else _line(key, now))
+    if len(found) > MAX_LISTED:
+        click.echo(f"There are more than {MAX_LISTED}: name a producer.", err=True)
 
 
 @keys.command("revoke")
@@ -106,7 +118,7 @@ def revoke(which: str, gone: bool, dry_run: bool, data: Path | None) -> None:
     """
 
     async def run(store: ProducerStore) -> list[KeyRecord]:
-        named = [key for key in await _all(store, None) if which in (key.id, key.name)]
+        named = [key async for key in each_key(store) if which in (key.id, key.name)]
         wanted = [key for key in named if key.revoked_at is None or (gone and not key.is_gone)]
         if not named:
             fail(f"there is no key {which[:80]!r}; see: carillon keys ls")
@@ -121,14 +133,13 @@ def revoke(which: str, gone: bool, dry_run: bool, data: Path | None) -> None:
         click.echo("nothing to do: it is revoked already")
 
 
-async def _all(store: ProducerStore, name: str | None) -> Sequence[KeyRecord]:
-    found: list[KeyRecord] = []
-    while len(found) < MAX_LISTED:
-        page = await store.keys(name=name, after=found[-1].id if found else "", limit=PAGE_KEYS)
-        found += page
-        if len(page) < PAGE_KEYS:
-            break
-    return found
+async def each_key(store: ProducerStore, name: str | None = None) -> AsyncIterator[KeyRecord]:
+    """All keys, good or not, of one producer or of all; a page at a time."""
+    after = ""
+    while page := await store.keys(name=name, after=after, limit=PAGE_KEYS):
+        for key in page:
+            yield key
+        after = page[-1].id
 
 
 def _with_store(data: Path | None, use: Callable[[ProducerStore], Awaitable[Result]], *, make: bool = False) -> Result:

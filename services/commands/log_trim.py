@@ -45,6 +45,8 @@ def trim(
     """
     if (before is None) == (age is None):
         raise click.UsageError("name one of --before and --older-than.")
+    if types and archive is not None:
+        raise click.UsageError("--archive goes without --type: export the log first to keep what they say.")
     moment = datetime.now(UTC) - timedelta(seconds=parsed_age("--older-than", age or "0s"))
 
     async def run(log: EventLog, models: ReadModels) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from services.commands.group import printable
 from services.commands.options import data_option, json_option, url_option
 from services.commands.token import signed_token
 
@@ -73,7 +74,7 @@ def _shown_frame(cursor: str, kind: str, text: str, as_json: bool) -> str | None
     if as_json:
         return text
     data = content.get("data", content.get("data_base64"))
-    return "  ".join(filter(None, (cursor, kind, content.get("subject"), _compact(data))))
+    return "  ".join(map(printable, filter(None, (cursor, kind, content.get("subject"), _compact(data)))))
 
 
 def _compact(value: Any) -> str:

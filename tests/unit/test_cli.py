@@ -245,6 +245,29 @@ def test_doctor_reads_rules_and_catalogue_as_ingest_would(folder: Path, tmp_path
     assert bad["catalogue"]["found"] == "nowhere: it is no folder"
 
 
+def test_doctor_reads_the_sources_of_webhooks_and_their_secrets(folder: Path, tmp_path: Path) -> None:
+    """Ingest would not have started, and the doctor found nothing."""
+    file = tmp_path / "webhooks.yaml"
+    file.write_text("sources: {github: {kind: github, secret: {env: HOOK_SECRET}}}")
+    missing = checks_of("--data", str(folder), CARILLON_WEBHOOKS_FILE=str(file))["webhooks"]
+    assert (missing["ok"], missing["found"]) == (False, f"{file}:1: github: the environment has no HOOK_SECRET")
+    found = checks_of("--data", str(folder), CARILLON_WEBHOOKS_FILE=str(file), HOOK_SECRET="x")["webhooks"]
+    assert (found["ok"], found["found"]) == (True, f"1 sources of {file}, and their secrets")
+
+
+def test_doctor_asks_for_one_way_in_and_not_for_all() -> None:
+    away = {
+        "CARILLON_AMQP_URL": "amqp://127.0.0.1:9/", "CARILLON_MONGO_URL": "mongodb://127.0.0.1:9/?replicaSet=rs0",
+        "CARILLON_BACKEND_TIMEOUT_S": "0.5", "CARILLON_SESSION_SECRET": "s" * 32,
+    }  # fmt: skip
+    nothing = checks_of(**away)
+    assert not nothing["jwt_secret"]["ok"]
+    assert (nothing["producers"]["ok"], nothing["producers"]["found"][:15]) == (False, "log unavailable")
+    by_keys = checks_of(**away, CARILLON_JWT_JWKS_URL="https://id.example/keys")
+    assert by_keys["jwt_jwks_url"]["ok"]
+    assert "jwt_secret" not in by_keys
+
+
 def test_doctor_names_a_bad_setting() -> None:
     result = carillon("doctor", "--json", CARILLON_JWT_SECRET="short")
     (check,) = json.loads(result.stdout)["checks"]

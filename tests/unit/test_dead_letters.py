@@ -209,6 +209,29 @@ def test_the_command_lists_and_shows(folder: Path) -> None:
     assert run(folder, "show", "99").exit_code == 1
 
 
+def test_a_letter_gives_the_terminal_no_orders(tmp_path: Path) -> None:
+    """Whoever may publish to the broker writes them: one could once set the operator's clipboard, or hide others."""
+    order = "\x1b]52;c;cm0gLXJmIH4=\x07"
+    hostile = DeadLetter(json.dumps(EVENT | {"id": order}).encode(), "invalid-event", f"id: {order}", {"id": order})
+
+    async def fill() -> None:
+        async with open_embedded(tmp_path) as (broker, *_):
+            await broker.park(hostile)
+
+    asyncio.run(fill())
+    for told in (run(tmp_path, "ls"), run(tmp_path, "show", "1"), run(tmp_path, "drop", "--all", "--dry-run")):
+        assert "\\u001b]52" in told.output
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", told.output)
+    assert json.loads(run(tmp_path, "ls", "--json").stdout)["event"]["id"] == order
+
+
+def test_the_command_says_that_it_chose_from_the_oldest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letters, "LOOKED_AT", 3)
+    for arguments in (("ls",), ("drop", "--all", "--dry-run")):
+        assert "chosen from the oldest 3" in run(folder, *arguments).stderr
+    assert "chosen from" not in run(folder, "drop", "1", "--dry-run").stderr
+
+
 def test_the_command_requeues_and_drops(folder: Path) -> None:
     assert run(folder, "drop").exit_code == 2
     assert run(folder, "drop", "--all", "--dry-run").stdout == "would drop 3\n"

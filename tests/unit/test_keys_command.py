@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from services.cli import commands
+from services.commands import keys as keys_command
 from shared.embedded import PRODUCERS_FILE
 from shared.identity.api_keys import digest_of, id_of
 
@@ -87,6 +88,20 @@ def test_revoking_a_name_revokes_all_its_keys_and_it_may_be_gone_later(tmp_path:
     assert len(keys(tmp_path, "revoke", "shop", "--gone").stdout.splitlines()) == 2
     assert [one["gone"] for one in listed(tmp_path, "--all")] == [True, True]
     assert len({id_of(key) for key in made}) == 2
+
+
+def test_there_are_more_keys_than_a_page_and_more_than_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that came after the first ten thousand could once not be revoked: there was none, it was said."""
+    monkeypatch.setattr(keys_command, "PAGE_KEYS", 2)
+    monkeypatch.setattr(keys_command, "MAX_LISTED", 4)
+    made = sorted(str(id_of(added(tmp_path, f"shop{number}"))) for number in range(5))
+    cut = keys(tmp_path, "ls")
+    assert (len(cut.stdout.splitlines()), "more than 4" in cut.stderr) == (4, True)
+    assert keys(tmp_path, "revoke", made[-1]).stdout.startswith(f"revoked {made[-1]} of shop")
+    whole = keys(tmp_path, "ls")
+    assert (len(whole.stdout.splitlines()), whole.stderr) == (4, "")
 
 
 @pytest.mark.parametrize(

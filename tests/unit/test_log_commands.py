@@ -98,6 +98,8 @@ def test_trim_takes_the_content_of_types_away(folder: Path) -> None:
     ("arguments", "said"),
     [
         (["trim"], "name one of --before and --older-than"),
+        # The content was once gone, and no archive written.
+        (["trim", "--before", "5", "--type", "a.*", "--archive", "kept"], "--archive goes without --type"),
         (["trim", "--older-than", "soon"], "--older-than: 'soon' is no age; write a number and s, m, h, d or w: 30d"),
         (["trim", "--before", "otherlog.3"], "cursor: otherlog.3 is of another log"),
         (["import", "none"], "File 'none' does not exist"),
