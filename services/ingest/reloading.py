@@ -49,9 +49,9 @@ class Reloaded(Generic[Value]):
         self._seen = self._tried = self._with_newly_named(self._tried)
 
     async def probe(self) -> None:
-        """For `/readyz`. Raises `Degraded` while the newest files are bad."""
+        """For `/readyz`. Raises `Degraded` while the newest files are bad, or nobody looks at them."""
         if self.problem is not None:
-            raise Degraded(f"the {self._what} from before are in force, for the new ones are bad: {self.problem}")
+            raise Degraded(f"the {self._what} from before are in force: {self.problem}")
 
     async def look(self) -> None:
         """Reads the files once they have changed, and have stayed as they are since the last look."""
@@ -102,6 +102,7 @@ class Reloaded(Generic[Value]):
 
     def _tell_if_died(self, following: asyncio.Task[None]) -> None:
         if not following.cancelled() and (died := following.exception()):
+            self.problem = "their files are not followed any more; see the log, and restart"
             _log.error("%s are not followed any more, and stay as they are until a restart", self._what, exc_info=died)
 
 

@@ -11,8 +11,8 @@ import pytest
 from opentelemetry.trace import SpanKind
 
 from shared.model.settings import Settings
-from shared.telemetry import tracing
-from shared.telemetry.incidents import TELL_AGAIN_EVERY_S, Incident
+from shared.telemetry import incidents, tracing
+from shared.telemetry.incidents import TELL_AGAIN_EVERY_S, Incident, Seldom
 from shared.telemetry.logs import JsonFormatter, TextFormatter, hiding, secrets_of
 from tests.harness.spans import recorded_spans
 
@@ -130,3 +130,20 @@ def test_an_incident_is_told_when_it_begins_once_a_minute_and_when_it_is_over(
     )
     assert [getattr(record, "failures", None) for record in caplog.records[:3]] == [None, 80, 120]
     assert [getattr(record, "seconds", None) for record in caplog.records[:3]] == [None, 60.0, 90.0]
+
+
+def test_what_comes_from_outside_is_told_once_a_minute_for_each_key() -> None:
+    now = [1000.0]
+    seldom = Seldom(lambda: now[0])
+
+    def at(seconds: float, key: str = "one") -> int | None:
+        now[0] = 1000.0 + seconds
+        return seldom.untold(key)
+
+    assert [at(0), at(1), at(1, "other"), at(59), at(60), at(61)] == [0, None, 0, None, 2, None]
+
+
+def test_what_was_told_is_remembered_of_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incidents, "MAX_REMEMBERED", 2)
+    seldom = Seldom(lambda: 0.0)
+    assert [seldom.untold(key) for key in ("a", "b", "a", "c", "a", "b")] == [0, 0, None, 0, None, 0]

@@ -155,3 +155,5 @@ async def test_a_follower_that_dies_is_told(
     async with files.reloaded.following():
         await eventually(lambda: caplog.messages)
     assert "words are not followed any more" in caplog.messages[0]
+    with pytest.raises(Degraded, match="not followed any more"):
+        await files.reloaded.probe()

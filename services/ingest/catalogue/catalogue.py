@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Mapping
 
 from services.ingest.catalogue.event_type import Breach, EventType, Schema
 from shared.model.errors import InvalidEvent
 from shared.model.event import Event
 from shared.telemetry import metrics
-
-# A producer that sends what its type does not say does so each time.
-WARN_EVERY_S = 60.0
+from shared.telemetry.incidents import Seldom
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +26,7 @@ class Catalogue:
         self.types = {each.name: each for each in sorted(types, key=_order)}
         self.definitions = dict(definitions or {})
         """What schemas refer to, by its path: `carillon/steps.json`."""
-        self._warned: dict[str, tuple[float, int]] = {}
+        self._warned = Seldom()
 
     def check(self, event: Event) -> None:
         """Raises `InvalidEvent` where the data breaks a schema that is enforced; logs it where that is to be warned of.
@@ -48,14 +45,9 @@ class Catalogue:
         self._warn(event, breach)
 
     def _warn(self, event: Event, breach: Breach) -> None:
-        """One line for each type and minute. The types are those of the catalogue, so this does not grow."""
-        now = time.monotonic()
-        warned_at, unsaid = self._warned.get(event.type, (-WARN_EVERY_S, 0))
-        if now - warned_at < WARN_EVERY_S:
-            self._warned[event.type] = warned_at, unsaid + 1
+        if (untold := self._warned.untold(event.type)) is None:
             return
-        self._warned[event.type] = now, 0
         _log.warning(
             "%s %s is not what the catalogue says of %s: %s: %s; %d more events since last told",
-            event.source, event.id, event.type, breach.field, breach.problem, unsaid,
+            event.source, event.id, event.type, breach.field, breach.problem, untold,
         )  # fmt: skip

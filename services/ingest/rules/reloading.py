@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,10 +11,13 @@ from pathlib import Path
 from services.ingest.parts import InvalidFile
 from services.ingest.reloading import Reloaded
 from services.ingest.rules.loading import files_of, load
+from services.ingest.rules.outcome import Outcome
 from services.ingest.rules.ruleset import Routing, RuleSet
-from services.ingest.rules.telling import TroubleLog
 from shared.model.event import Event
 from shared.telemetry import metrics
+from shared.telemetry.incidents import Seldom
+
+_log = logging.getLogger(__name__)
 
 
 class LiveRules(Reloaded[RuleSet]):
@@ -26,7 +30,7 @@ class LiveRules(Reloaded[RuleSet]):
     """
 
     def __init__(self, where: str | None) -> None:
-        self._troubles = TroubleLog()
+        self._troubles = Seldom()
         if where is None:
             super().__init__("rules", RuleSet, tuple)
         else:
@@ -45,8 +49,17 @@ class LiveRules(Reloaded[RuleSet]):
             if outcome.troubles:
                 metrics.rules_troubles.inc()
                 metrics.rules_refused_tags.inc(outcome.refused_tags)
-                self._troubles.tell(outcome, event)
+                self._tell_troubles(outcome, event)
         return routing
+
+    def _tell_troubles(self, outcome: Outcome, event: Event) -> None:
+        if (untold := self._troubles.untold(outcome.rule.name)) is None:
+            return
+        troubles = "; ".join(outcome.troubles)
+        _log.warning(
+            "rule %s (%s) could not be applied whole to %s %s: %s; %d tags refused; %d more events since last told",
+            outcome.rule.name, outcome.rule.place, event.source, event.id, troubles, outcome.refused_tags, untold,
+        )  # fmt: skip
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from services.ingest.webhooks.source import Source
 from services.ingest.webhooks.sources import Sources
 from shared.model.event import Event
 from shared.model.producer import Producer
+from shared.telemetry.incidents import Seldom
 from shared.web.problem import Refusal
 
 PATH = "/v1/webhooks/<source>"
@@ -38,6 +39,7 @@ def blueprint(
         clock: seconds since 1970.
     """
     routes = Blueprint("webhooks", __name__)
+    told = Seldom()
 
     @routes.post(PATH)
     async def accept(source: str) -> tuple[Response, int]:
@@ -58,6 +60,9 @@ def blueprint(
         try:
             source.scheme.verify(posted, clock())
         except NotAuthentic as failed:
+            # Whoever likes may send here: what they fill is not the log.
+            if (untold := told.untold(f"{source.name} {failed}")) is not None:
+                _tell(source, failed, untold)
             raise _refused(source, failed) from None
         return source.event(posted, media_type)
 
@@ -72,10 +77,13 @@ def _found(sources: Sources, name: str) -> Source:
     return sources[name]
 
 
-def _refused(source: Source, failed: NotAuthentic) -> Refusal:
-    """Says which check failed to the log, and to the sender only that one did."""
+def _tell(source: Source, failed: NotAuthentic, untold: int) -> None:
+    """Which check failed; the sender is told only that one did."""
     about = {"source": source.name, "check": failed.check.value, "header": failed.about}
-    _log.warning("webhook of %r refused: %s", source.name, failed, extra=about)
+    _log.warning("webhook of %r refused: %s; %d more since last told", source.name, failed, untold, extra=about)
+
+
+def _refused(source: Source, failed: NotAuthentic) -> Refusal:
     if failed.check is Check.LOOPBACK:
         detail = "this source is for programs on the server's own machine, and for no page in a browser"
         return Refusal(HTTPStatus.FORBIDDEN, detail, field=failed.about, fix="declare another kind of source")
