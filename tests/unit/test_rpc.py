@@ -14,10 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.ingest import reception
+from services.ingest.reception import Reception
 from services.ingest.rpc import amqp, openrpc
 from services.ingest.rpc.examples import EXAMPLES
 from services.ingest.rpc.methods import METHODS, PUBLISHING
 from shared.model.errors import BrokerUnavailable
+from shared.model.event import Event
+from shared.model.producer import Producer
 from tests.eventually import eventually
 from tests.harness.asgi import Answer
 from tests.harness.own_ingest import OTHER_KEY, OwnIngest, own_ingest
@@ -82,6 +85,28 @@ async def test_every_method_does_what_its_example_says(own: OwnIngest) -> None:
     assert [event["id"] for event in events] == [each["id"] for each in results[: len(PUBLISHING)]]
     assert results[-1] == openrpc.document()
     assert list(METHODS)[-2:] == ["event.dryRun", "rpc.discover"], "these two publish nothing"
+
+
+async def test_others_get_their_turn_while_a_batch_is_looked_at(
+    own: OwnIngest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred dry runs, each of all that rules may cost, once held everybody up for seconds."""
+    turns, seen = 0, []
+
+    def admit(self: Reception, event: Event, producer: Producer) -> None:
+        seen.append(turns)
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Reception, "admit", admit)
+    beside = asyncio.create_task(other())
+    await post(own, [a_call("event.dryRun", {"type": "order.created"}) for _ in range(20)])
+    beside.cancel()
+    assert len(set(seen)) == 20
 
 
 RULES = """

@@ -81,6 +81,7 @@ def test_a_whole_rule() -> None:
         ("rules:\n  - name: x\n    match: {type: a}\n    notify:\n      title: |\n        {{ x }}", 6, "'x'"),
         ("rules:\n  - name: x\n    name: y", 3, "a rule has 'name' twice"),
         ("people:\n  github:\n    a: [b]", 3, "the user of a is a list"),
+        ("people:\n  github:\n    Octo: a\n    octo: b", 4, "people of github has 'octo' in another case of letters"),
         ("use: nothing", 1, "no rule set 'nothing' is shipped"),
         ("use:\n  - github\n  - github", 3, "used already, at rules.yaml:2"),
         ("use: {set: github, without: x}", 1, "github has no rule 'x'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,11 @@ class Answering:
 
     async def _outcomes(self, asked: Asked, caller: Caller) -> Sequence[Any]:
         """For each item its result or its fault. The events of all are one batch at the reception, in order."""
-        plans = [self._planned(item, caller, number) for number, item in enumerate(asked.items)]
+        plans = []
+        for number, item in enumerate(asked.items):
+            plans.append(self._planned(item, caller, number))
+            # A dry run may take all that rules may cost, and there may be a hundred of them.
+            await asyncio.sleep(0)
         receipts = iter(await self._accepted([plan for plan in plans if isinstance(plan, Event)], caller.producer))
         return [next(receipts) if isinstance(plan, Event) else plan for plan in plans]
 

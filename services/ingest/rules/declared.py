@@ -60,10 +60,16 @@ def _use(part: Part) -> Use:
 
 
 def _people(part: Part) -> dict[str, dict[str, str | None]]:
-    return {
-        name: {login.casefold(): _user(user, login) for login, user in logins.members(f"people of {name}").items()}
-        for name, logins in part.members("people").items()
-    }
+    return {name: _logins(f"people of {name}", logins) for name, logins in part.members("people").items()}
+
+
+def _logins(what: str, part: Part) -> dict[str, str | None]:
+    users: dict[str, str | None] = {}
+    for login, user in part.members(what).items():
+        if login.casefold() in users:
+            raise user.place.wrong(f"{what} has {login[:60]!r} in another case of letters", "keep one of them")
+        users[login.casefold()] = _user(user, login)
+    return users
 
 
 def _user(part: Part, login: str) -> str | None:

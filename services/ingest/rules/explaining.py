@@ -24,7 +24,7 @@ def explain(rules: RuleSet, event: Event) -> dict[str, Any]:
     Shape: `{"event", "audience": [{"tag", "because": […]}], "rules": […], "notifications": […], "loaded"}`, as JSON.
     """
     outcomes = list(rules.outcomes(event))
-    matched = rules.route(event).matched
+    matched = rules.routing(event, outcomes).matched
     unmatched = [each for each in outcomes if not each.matched] + list(rules.unmatched(event, outcomes))
     return {
         "event": {"source": event.source, "id": event.id, "type": event.type},

@@ -131,11 +131,20 @@ def money(value: Any, currency: Any) -> str:
 def date(value: Any) -> str:
     """Seconds since the epoch, or a timestamp of RFC 3339, as its day in UTC: 2026-01-31."""
     try:
-        if isinstance(value, str):
-            return datetime.fromisoformat(value[:40]).date().isoformat()
-        return datetime.fromtimestamp(value, UTC).date().isoformat()
+        then = _instant(value)
     except (TypeError, ValueError, ArithmeticError, OSError):
         raise Failed(f"date needs seconds since 1970 or an RFC 3339 time, and got {_kind(value)}") from None
+    return then.date().isoformat()
+
+
+def _instant(value: Any) -> datetime:
+    """In UTC; a time without a zone is taken for one. Raises what the library does."""
+    if isinstance(value, bool):
+        raise TypeError
+    if not isinstance(value, str):
+        return datetime.fromtimestamp(value, UTC)
+    then = datetime.fromisoformat(value[:40])
+    return then if then.tzinfo is None else then.astimezone(UTC)
 
 
 @pass_context

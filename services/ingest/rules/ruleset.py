@@ -41,9 +41,11 @@ class RuleSet:
 
     def route(self, event: Event) -> Routing:
         """Who shall receive the event by the rules, and what it says to them. Never raises."""
-        if not self.rules:
-            return Routing()
-        matched = _bounded(each for each in self.outcomes(event) if each.matched)
+        return self.routing(event, self.outcomes(event)) if self.rules else Routing()
+
+    def routing(self, event: Event, outcomes: Iterable[Outcome]) -> Routing:
+        """What it comes to that these are the event's outcomes."""
+        matched = _bounded(each for each in outcomes if each.matched)
         notifications = tuple(each.notification for each in matched if each.notification)
         return Routing(added_tags(event, matched), notifications, matched)
 
