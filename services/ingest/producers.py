@@ -82,14 +82,13 @@ class Producers:
     async def _identify(self, authorization: str | None, from_loopback: bool) -> Producer:
         text = bearer_of(authorization)
         if text is not None and self._stored is not None and id_of(text) is not None:
-            return self._of_key(await self._stored.find(digest_of(text)))
-        if text is not None and self._tokens is not None and text.count(".") == 2:
+            if (key := await self._stored.find(digest_of(text))) is not None:
+                return self._of_key(key)
+        elif text is not None and self._tokens is not None and text.count(".") == 2:
             return await self._of_token(text, self._tokens)
         return Producer(self._fixed.identify(authorization, from_loopback=from_loopback))
 
-    def _of_key(self, key: KeyRecord | None) -> Producer:
-        if key is None:
-            raise self._fixed.refusal("nobody has this key")
+    def _of_key(self, key: KeyRecord) -> Producer:
         if key.is_gone:
             # Senders by the specification of CloudEvents webhooks then stop for good.
             detail = f"the key {key.id} was given up, and nothing takes its events any more"

@@ -114,6 +114,14 @@ async def test_keys_of_the_settings_and_of_the_store(producers: Producers, store
     assert await identified(producers, text) == Producer("builds", ("/ci/*",), ("build.*",), 5.0)
 
 
+async def test_a_key_that_was_made_elsewhere_counts_where_the_settings_name_it(store: CountedStore) -> None:
+    """One from another installation's `carillon keys add`: the store does not know it, and it was refused for that."""
+    text = new_key()
+    producers = Producers(ApiKeys({"shop": text}, "CARILLON_PRODUCER_KEYS"), stored=StoredKeys(store))
+    assert (await identified(producers, text)).name == "shop"
+    assert await status_of(producers, new_key()) == 401
+
+
 @pytest.mark.parametrize(
     ("attributes", "status", "said"),
     [
