@@ -75,7 +75,7 @@ def dead_show(id_: str, raw: bool, data: Path | None, as_json: bool) -> None:
     """
     letter = with_backends(data, lambda opened: letters.one(opened.broker, id_))
     if letter is None:
-        fail(f"there is no dead letter {id_}; see: carillon dead ls")
+        fail(_missing(id_))
     text = letters.text_of(letter.body)
     if raw:
         sys.stdout.buffer.write(letter.body)
@@ -165,7 +165,7 @@ def _act(
         found = await letters.listed(broker, choice)
         chosen = [letter for letter in found.letters if not ids or letter.id in ids]
         if missing := sorted(set(ids) - {letter.id for letter in chosen}):
-            fail(f"there is no dead letter {', '.join(missing)}; see: carillon dead ls")
+            fail(_missing(", ".join(missing)))
         for letter in chosen:
             click.echo(_line(letter), err=True)
         if not ids:
@@ -179,6 +179,10 @@ def _act(
         click.echo(f"{word}: {len(done)} of {len(chosen)}")
 
     with_backends(data, lambda opened: run(opened.broker))
+
+
+def _missing(ids: str) -> str:
+    return f"there is no dead letter {ids} among the oldest {letters.LOOKED_AT}; see: carillon dead ls"
 
 
 def _tell_if_cut(found: Listing) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from services.cli import commands
+from services.persister import retention
 from shared.embedded.event_log import open_event_log
 from shared.model.entry import Entry, Head
 from shared.ports.event_log import DISPATCHED as CHECKPOINT
+from shared.ports.event_log import EventLog
 from tests.unit.test_lines import an_entry
 
 TWO_DAYS_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
@@ -166,6 +169,32 @@ def test_a_file_that_is_no_export_is_named(tmp_path: Path, content: bytes, said:
     result = carillon("log", "import", str(file), "--data", str(tmp_path / "new"))
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+def test_an_export_during_a_trim_is_none(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It once had a gap where retention had been faster, said that it was whole, and could not be imported."""
+    pages = retention.pages
+
+    async def trimmed_meanwhile(log: EventLog, after: int, through: int) -> AsyncIterator[Sequence[Entry]]:
+        async for entries in pages(log, after, 2):
+            yield entries
+        await log.upkeep.raise_floor(5)
+        await log.upkeep.remove(5, 100)
+        async for entries in pages(log, 2, through):
+            yield entries
+
+    monkeypatch.setattr(retention, "pages", trimmed_meanwhile)
+    result = carillon("log", "export", str(tmp_path / "log.jsonl"), "--data", str(folder))
+    assert (result.exit_code, "removed while they were exported" in result.stderr) == (1, True)
+    assert not list(tmp_path.glob("log.jsonl*"))
+
+
+def test_a_file_with_a_gap_is_named(folder: Path, tmp_path: Path) -> None:
+    lines = carillon("log", "export", "-", "--data", str(folder)).stdout.splitlines(keepends=True)
+    file = tmp_path / "gap.jsonl"
+    file.write_text("".join(lines[:4] + lines[6:]))
+    result = carillon("log", "import", str(file), "--data", str(tmp_path / "new"))
+    assert (result.exit_code, "position 3 is followed by 6" in result.stderr) == (2, True)
 
 
 def test_export_to_standard_output(folder: Path) -> None:
