@@ -156,9 +156,10 @@ async def test_notifications_are_carried_out_and_not_answered(own: OwnIngest, ca
     await own.entries(3)
     with caplog.at_level(logging.WARNING):
         assert (await post(own, a_notification("notify.user", {"user": "alice"}))).status == 204
-        assert (await post(own, a_notification("nope", {}))).status == 204
+        for _ in range(3):
+            assert (await post(own, a_notification("nope", {}))).status == 204
     refusals = [record.getMessage() for record in caplog.records if "notification" in record.getMessage()]
-    assert len(refusals) == 2, "nobody else hears of them"
+    assert len(refusals) == 2, "nobody else hears of them, and one that repeats itself does not fill the log"
     await own.entries(3)
 
 

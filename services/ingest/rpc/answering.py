@@ -19,6 +19,7 @@ from services.ingest.rpc.params import Publishing, checked
 from shared.model.errors import CarillonError
 from shared.model.event import Event
 from shared.model.producer import Producer
+from shared.telemetry.incidents import Seldom
 
 DryRun = Callable[[Event], dict[str, Any]]
 """What rules would do with an event, as JSON."""
@@ -53,13 +54,14 @@ class Answering:
 
     def __init__(self, reception: Reception, dry_run: DryRun, max_event_bytes: int) -> None:
         self._reception, self._dry_run = reception, dry_run
+        self._told = Seldom()
         self.max_body_bytes = max_event_bytes + BATCH_MAX_BYTES
 
     async def answer(self, body: bytes, caller: Caller) -> Answered:
         """Never raises: whatever goes wrong is what is answered."""
         asked = asked_by(body, self.max_body_bytes)
         outcomes = await self._outcomes(asked, caller)
-        _tell_unanswered(asked, outcomes, caller)
+        self._tell_unanswered(asked, outcomes, caller.producer.name)
         return Answered(written(asked, outcomes), _postponed(asked, outcomes))
 
     async def _outcomes(self, asked: Asked, caller: Caller) -> Sequence[Any]:
@@ -108,6 +110,14 @@ class Answering:
             made = left_out(caller.producer, caller.key, str(number) if number else "")
         return Event.from_attributes(made | params.attributes())
 
+    def _tell_unanswered(self, asked: Asked, outcomes: Sequence[Any], producer: str) -> None:
+        """Nobody else hears of a notification that was refused."""
+        for item, outcome in zip(asked.items, outcomes, strict=True):
+            if not (isinstance(item, Call) and item.is_notification and isinstance(outcome, Fault)):
+                continue
+            if (untold := self._told.untold(f"{producer} {outcome.code.name}")) is not None:
+                _log.warning("a notification of %r was refused: %s; %d more since last told", producer, outcome, untold)
+
     def _rehearsed(self, event: Event, producer: Producer) -> dict[str, Any]:
         self._reception.admit(event, producer)
         return self._dry_run(event)
@@ -130,10 +140,3 @@ def _postponed(asked: Asked, outcomes: Sequence[Any]) -> Fault | None:
     if asked.is_batch and asked.wants_answer:
         return None
     return next((each for each in outcomes if isinstance(each, Fault) and each.code.passes), None)
-
-
-def _tell_unanswered(asked: Asked, outcomes: Sequence[Any], caller: Caller) -> None:
-    """Nobody else hears of a notification that was refused."""
-    for item, outcome in zip(asked.items, outcomes, strict=True):
-        if isinstance(item, Call) and item.is_notification and isinstance(outcome, Fault):
-            _log.warning("a notification of %r was refused: %s", caller.producer.name, outcome)
