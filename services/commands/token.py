@@ -47,7 +47,10 @@ def _secret(settings: Settings, data: Path | None) -> str:
         return settings.jwt_secret.get_secret_value()
     path = (data or DEFAULT_DATA_DIR) / "secret"
     try:
-        return path.read_text().strip()
+        secret, why = path.read_text().strip(), "it is empty"
     except OSError as refused:
+        secret, why = "", str(refused.strerror)
+    if not secret:
         fix = "start carillon dev first, name its folder with --data, or set CARILLON_JWT_SECRET"
-        raise InvalidInput("secret", f"{path}: {refused.strerror}", fix) from None
+        raise InvalidInput("secret", f"{path}: {why}", fix)
+    return secret
