@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,9 @@ from shared.ports.event_log import EventLog
 from shared.telemetry import metrics, tracing
 from shared.telemetry.tracing import Draft, link_to
 from shared.web.problem import reason_of
+
+# What the log holds under these identities may be as large as events may be, however small the repeats are.
+COMPARED_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +92,19 @@ class Publisher:
         if not attempts:
             return
         positions = await self._lookup.positions([attempt.identity for attempt in attempts])
-        found = [positions[attempt.identity] for attempt in attempts if attempt.identity in positions]
-        stored = {entry.identity: entry for entry in await self._event_log.entries(found)} if found else {}
+        repeats = [attempt for attempt in attempts if attempt.identity in positions]
+        for start in range(0, len(repeats), COMPARED_AT_ONCE):
+            await self._compare(repeats[start : start + COMPARED_AT_ONCE], positions)
         for attempt in attempts:
-            if attempt.identity in positions:
-                attempt.outcome = _duplicate(attempt.asked, stored.get(attempt.identity))
-            else:
+            if attempt.identity not in positions:
                 attempt.create()
                 attempt.outcome = self._too_large(attempt.body)
+
+    async def _compare(self, repeats: Sequence[_Attempt], positions: Mapping[Identity, int]) -> None:
+        entries = await self._event_log.entries([positions[attempt.identity] for attempt in repeats])
+        stored = {entry.identity: entry for entry in entries}
+        for attempt in repeats:
+            attempt.outcome = _duplicate(attempt.asked, stored.get(attempt.identity))
 
     async def _store(self, attempts: Sequence[_Attempt]) -> None:
         if attempts:

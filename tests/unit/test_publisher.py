@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -13,6 +13,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from services.ingest.lookup import PositionLookup
+from services.ingest.publisher import COMPARED_AT_ONCE, Receipt
+from shared.model.entry import Entry
 from shared.model.errors import EventTooLarge, LogUnavailable
 from shared.model.event import Event
 from shared.ports.event_log import EventLog
@@ -181,6 +183,28 @@ async def test_an_event_that_grows_over_the_limit_is_refused_here_and_not_by_the
     (outcome,) = await backends.publisher(max_event_bytes=200).publish([event(data="x" * 100)])
     assert isinstance(outcome, EventTooLarge)
     assert backends.published == []
+
+
+async def test_stored_events_are_compared_a_few_at_a_time(
+    backends: SwitchedBackends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five hundred small events with the identities of large ones once had ingest hold all of these at once."""
+    asked: list[int] = []
+    entries = SwitchedBackends.entries
+
+    async def counted(self: SwitchedBackends, positions: Collection[int]) -> Sequence[Entry]:
+        asked.append(len(positions))
+        return await entries(self, positions)
+
+    monkeypatch.setattr(SwitchedBackends, "entries", counted)
+    many = [event(id=str(number)) for number in range(COMPARED_AT_ONCE + 2)]
+    for each in many[:-1]:
+        await backends.append(each)
+    outcomes = await backends.publisher().publish(many)
+    assert [outcome.duplicate for outcome in outcomes if isinstance(outcome, Receipt)] == [True] * len(many[:-1]) + [
+        False
+    ]
+    assert asked == [COMPARED_AT_ONCE, 1]
 
 
 async def test_lookups_at_the_same_time_are_one_question(backends: SwitchedBackends) -> None:
