@@ -12,7 +12,7 @@ from quart import Blueprint
 
 from services.ingest import plain, routes
 from services.ingest.catalogue import routes as catalogue_pages
-from services.ingest.catalogue.loading import load as load_catalogue
+from services.ingest.catalogue.reloading import open_catalogue
 from services.ingest.producers import Producers
 from services.ingest.publisher import Publisher
 from services.ingest.reception import Reception
@@ -61,9 +61,14 @@ async def open_ingest(
     """
     producers = Producers.of(settings, backends.producers, fixed_keys)
     publisher = Publisher(backends.broker, backends.event_log, settings.max_event_bytes)
-    catalogue = load_catalogue(settings.catalogue)
-    async with open_rules(settings.rules) as rules, open_sources(settings.webhooks_file) as sources:
-        reception = Reception(publisher, settings.backend_timeout_s, rules, catalogue.check)
+    async with (
+        open_catalogue(settings.catalogue, f"{settings.namespace}.events") as catalogue,
+        open_rules(settings.rules) as rules,
+        open_sources(settings.webhooks_file) as sources,
+    ):
+        reception = Reception(
+            publisher, settings.backend_timeout_s, rules, lambda event: catalogue.value.catalogue.check(event)
+        )
         answering = Answering(reception, lambda event: explain(rules.rules, event), settings.max_event_bytes)
         async with amqp.serving(backends.broker, answering) if serves_amqp else nullcontext():
             blueprints = (
@@ -71,9 +76,9 @@ async def open_ingest(
                 rpc.blueprint(answering, producers),
                 plain.blueprint(reception, producers),
                 webhooks.blueprint(reception, sources, settings.max_event_bytes),
-                catalogue_pages.blueprint(catalogue, f"{settings.namespace}.events"),
+                catalogue_pages.blueprint(catalogue),
             )
-            yield Doors(blueprints, {"rules": rules.probe, "webhooks": sources.probe})
+            yield Doors(blueprints, {"catalogue": catalogue.probe, "rules": rules.probe, "webhooks": sources.probe})
 
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:

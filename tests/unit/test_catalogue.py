@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.ingest import reloading
 from services.ingest.catalogue.catalogue import Catalogue
 from services.ingest.catalogue.event_type import EventType
 from services.ingest.catalogue.loading import DIALECT, SHIPPED, InvalidSchema, load
 from services.ingest.catalogue.page import members, page
-from shared.model.errors import InvalidEvent
+from services.ingest.catalogue.reloading import open_catalogue
+from shared.model.errors import Degraded, InvalidEvent
 from shared.model.notification import LEVELS, is_link
+from tests.eventually import eventually
 from tests.harness.rules import event
 
 OURS = load(None)
@@ -283,3 +286,32 @@ def test_members_say_what_they_refer_to() -> None:
 def test_our_files_are_schemas_of_the_dialect_that_we_name() -> None:
     for path in SHIPPED.rglob("*.json"):
         assert json.loads(path.read_text())["$schema"] == DIALECT, path
+
+
+# While ingest runs
+
+
+async def test_schemas_come_change_and_go_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reloading, "LOOK_EVERY_S", 0.01)
+    async with open_catalogue(folder(tmp_path, order__created=OBJECT), "carillon.events") as live:
+        folder(tmp_path, order__paid=OBJECT)
+        await eventually(lambda: "order.paid.json" in live.value.schemas)
+        assert "order.paid" in live.value.html
+        assert "order.paid" in live.value.asyncapi
+        assert "order.paid" in live.value.catalogue.types
+        bad = folder(tmp_path, order__bad="{") / "order.bad.json"
+        await eventually(lambda: live.problem is not None)
+        with pytest.raises(Degraded, match=r"order\.bad\.json"):
+            await live.probe()
+        assert "order.paid.json" in live.value.schemas
+        bad.unlink()
+        (tmp_path / "order.paid.json").unlink()
+        await eventually(lambda: live.problem is None and "order.paid.json" not in live.value.schemas)
+
+
+async def test_a_folder_that_goes_leaves_what_it_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reloading, "LOOK_EVERY_S", 0.01)
+    async with open_catalogue(folder(tmp_path / "types", order__created=OBJECT), "carillon.events") as live:
+        (tmp_path / "types").rename(tmp_path / "elsewhere")
+        await eventually(lambda: live.problem is not None)
+        assert "order.created.json" in live.value.schemas

@@ -57,7 +57,7 @@ def load(folder: Path | None) -> Catalogue:
     return Catalogue(types.values(), definitions)
 
 
-def _files(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
     """All files of the folder and those below it, in order. Raises `InvalidSchema`."""
     try:
         files = sorted(path for path in folder.rglob("*.json") if not _is_hidden(path.relative_to(folder)))
@@ -78,7 +78,7 @@ def _is_hidden(path: Path) -> bool:
 
 def _loaded(folder: Path, *, is_ours: bool) -> tuple[dict[str, EventType], dict[str, Schema]]:
     """(the types by name, the definitions by their paths inside the folder)."""
-    schemas = {path.relative_to(folder).as_posix(): _schema(path) for path in _files(folder)}
+    schemas = {path.relative_to(folder).as_posix(): _schema(path) for path in files_of(folder)}
     for path, schema in schemas.items():
         _check(folder / path, path, schema, schemas)
     resources = [(f"{_BASE}{path}", _without_id(schema)) for path, schema in schemas.items()]

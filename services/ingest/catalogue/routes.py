@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from quart import Blueprint, Response, send_from_directory
 
 from services.ingest.catalogue import asyncapi, page
-from services.ingest.catalogue.catalogue import Catalogue
+from services.ingest.catalogue.reloading import LiveCatalogue
 from shared.web.problem import Refusal
 
 PATH = "/catalogue"
@@ -21,17 +19,13 @@ _PAGE_HEADERS = {
 }
 
 
-def blueprint(catalogue: Catalogue, exchange: str) -> Blueprint:
-    """All addresses. Everything is made once: a catalogue does not change while it is served."""
+def blueprint(catalogue: LiveCatalogue) -> Blueprint:
+    """All addresses."""
     routes = Blueprint("catalogue", __name__)
-    html = page.page(catalogue)
-    described = _json(asyncapi.document(catalogue, exchange))
-    schemas = {f"{name}.json": _json(each.schema) for name, each in catalogue.types.items()}
-    schemas |= {path: _json(schema) for path, schema in catalogue.definitions.items()}
 
     @routes.get(PATH)
     async def shown() -> Response:
-        return Response(html, content_type="text/html; charset=utf-8", headers=_PAGE_HEADERS)
+        return Response(catalogue.value.html, content_type="text/html; charset=utf-8", headers=_PAGE_HEADERS)
 
     @routes.get(f"{PATH}/<any('style.css', 'icon.svg'):name>")
     async def file(name: str) -> Response:
@@ -39,16 +33,13 @@ def blueprint(catalogue: Catalogue, exchange: str) -> Blueprint:
 
     @routes.get(f"{PATH}/<path:name>")
     async def schema(name: str) -> Response:
-        if name not in schemas:
+        if name not in (schemas := catalogue.value.schemas):
             raise Refusal(404, "the catalogue has no such schema", fix=f"see {PATH}")
         return Response(schemas[name], content_type=_SCHEMA_JSON, headers={"Cache-Control": "no-cache"})
 
     @routes.get(asyncapi.PATH)
     async def document() -> Response:
-        return Response(described, content_type="application/json", headers={"Cache-Control": "no-cache"})
+        headers = {"Cache-Control": "no-cache"}
+        return Response(catalogue.value.asyncapi, content_type="application/json", headers=headers)
 
     return routes
-
-
-def _json(document: object) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
