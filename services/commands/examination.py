@@ -111,9 +111,7 @@ def _checks_of_files(settings: Settings) -> Iterator[Check]:
     if (folder := settings.catalogue) is not None:
         yield _check_of_files("catalogue", lambda: f"{len(load_catalogue(folder).types)} types, with those of {folder}")
     if (file := settings.webhooks_file) is not None:
-        yield _check_of_files(
-            "webhooks", lambda: f"{len(SourcesFile(file).load())} sources of {file}, and their secrets"
-        )
+        yield _check_of_files("webhooks", lambda: f"{len(SourcesFile(file).load())} of {file}, and their secrets")
 
 
 def _check_of_files(name: str, look: Callable[[], str]) -> Check:

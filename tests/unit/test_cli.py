@@ -252,7 +252,7 @@ def test_doctor_reads_the_sources_of_webhooks_and_their_secrets(folder: Path, tm
     missing = checks_of("--data", str(folder), CARILLON_WEBHOOKS_FILE=str(file))["webhooks"]
     assert (missing["ok"], missing["found"]) == (False, f"{file}:1: github: the environment has no HOOK_SECRET")
     found = checks_of("--data", str(folder), CARILLON_WEBHOOKS_FILE=str(file), HOOK_SECRET="x")["webhooks"]
-    assert (found["ok"], found["found"]) == (True, f"1 sources of {file}, and their secrets")
+    assert (found["ok"], found["found"]) == (True, f"1 of {file}, and their secrets")
 
 
 def test_doctor_asks_for_one_way_in_and_not_for_all() -> None:
