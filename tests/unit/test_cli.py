@@ -258,7 +258,7 @@ def test_doctor_reads_the_sources_of_webhooks_and_their_secrets(folder: Path, tm
 def test_doctor_asks_for_one_way_in_and_not_for_all() -> None:
     away = {
         "CARILLON_AMQP_URL": "amqp://127.0.0.1:9/", "CARILLON_MONGO_URL": "mongodb://127.0.0.1:9/?replicaSet=rs0",
-        "CARILLON_BACKEND_TIMEOUT_S": "0.5", "CARILLON_SESSION_SECRET": "s" * 32,
+        "CARILLON_BACKEND_TIMEOUT_S": "0.1", "CARILLON_SESSION_SECRET": "s" * 32,
     }  # fmt: skip
     nothing = checks_of(**away)
     assert not nothing["jwt_secret"]["ok"]
