@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException, RequestTimeout
 from shared.model.errors import Busy, EventTooLarge
 from shared.model.settings import Settings
 from shared.web import health, metrics
+from shared.web.asgi import HTTPConnection
 from shared.web.health import Probe
 from shared.web.problem import register_problems
 
@@ -43,6 +44,7 @@ def make_app(service: str, settings: Settings, *blueprints: Blueprint, probes: M
     """
     app = Quart(f"carillon.{service}", static_folder=None, template_folder=None)
     app.request_class = Request
+    app.asgi_http_class = HTTPConnection
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, BODY_TIMEOUT=BODY_TIMEOUT_S)
     # `//v1//events` would be redirected, and senders of webhooks count a redirect as a failure.
     app.url_map.merge_slashes = False

@@ -68,6 +68,7 @@ async def serve(
 
     async def end_streams() -> None:
         await stopping.wait()
+        config.idle.end()
         await config.wires.end(grace_s)
 
     with _quiet_about_vanished_clients():
