@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import SpanKind
 from quart import request
 
 from services.ingest.producers import Producers
 from shared.model.producer import Producer
 from shared.telemetry import tracing
+from shared.telemetry.tracing import Draft
 from shared.web.app import limited_body
 from shared.web.keys import is_loopback
 from shared.web.problem import Refusal, status_of
@@ -55,14 +56,18 @@ def server_span(route: str) -> Iterator[Exchange]:
     """
     exchange = Exchange()
     parent = tracing.context_of(request.headers.get("traceparent"), request.headers.get("tracestate"))
-    attributes = {"http.request.method": request.method, "http.route": route, "url.path": request.path}
-    with tracing.span(f"{request.method} {route}", SpanKind.SERVER, attributes, parent=parent) as span:
-        try:
+    drafted = tracing.draft(parent=parent)
+    outcome: dict[str, str | int] = {}
+    try:
+        with tracing.within(drafted):
             yield exchange
-        except Exception as error:
-            _tell_outcome(span, status_of(error), type(error).__name__)
-            raise
-        _tell_outcome(span, exchange.status)
+        outcome = _outcome(exchange.status)
+    except Exception as error:
+        outcome = _outcome(status_of(error), type(error).__name__)
+        raise
+    finally:
+        if drafted.is_recorded:
+            _record(drafted, route, outcome)
 
 
 def is_from_loopback() -> bool:
@@ -74,7 +79,13 @@ def is_from_loopback() -> bool:
     return is_loopback(client[0] if client else None)
 
 
-def _tell_outcome(span: Span, status: int, error_type: str | None = None) -> None:
-    span.set_attribute("http.response.status_code", int(status))
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        tracing.fail(span, error_type or str(int(status)))
+def _outcome(status: int, error_type: str | None = None) -> dict[str, str | int]:
+    answered = {"http.response.status_code": int(status)}
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return answered
+    return answered | tracing.failure(error_type or str(int(status)))
+
+
+def _record(drafted: Draft, route: str, outcome: Mapping[str, str | int]) -> None:
+    attributes = {"http.request.method": request.method, "http.route": route, "url.path": request.path, **outcome}
+    tracing.end(drafted, f"{request.method} {route}", SpanKind.SERVER, attributes, [], "error.type" in outcome)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -197,13 +197,14 @@ class Draft:
         return _tracing.is_on and self.context.trace_flags.sampled
 
 
-def draft(linked: str | None = None) -> Draft:
-    """Begins a child of the current span, for `end`; made by hand for the same reason as `record`.
+def draft(linked: str | None = None, *, parent: Context | None = None) -> Draft:
+    """Begins a span for `end`; made by hand for the same reason as `record`.
 
     Args:
         linked: the `traceparent` of what it will link to: recorded for the sake of that, too.
+        parent: the current span where left out; an empty context begins a trace.
     """
-    above = trace.get_current_span().get_span_context()
+    above = trace.get_current_span(parent).get_span_context()
     if above.is_valid and not _tracing.is_on:
         return Draft(above, None, 0)
     trace_id = above.trace_id if above.is_valid else _tracing.new_trace_id()
@@ -214,6 +215,16 @@ def draft(linked: str | None = None) -> Draft:
     flags = _SAMPLED if sampled else _UNSAMPLED
     context = SpanContext(trace_id, _tracing.new_span_id(), False, flags, above.trace_state)
     return Draft(context, above if above.is_valid else None, time.time_ns())
+
+
+@contextmanager
+def within(drafted: Draft) -> Iterator[None]:
+    """Has the draft be the current span inside: what begins there is its child."""
+    token = attach(trace.set_span_in_context(NonRecordingSpan(drafted.context)))
+    try:
+        yield
+    finally:
+        detach(token)
 
 
 def end(drafted: Draft, name: str, kind: SpanKind, attributes: Attributes, links: Sequence[Link], failed: bool) -> None:
