@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from functools import cached_property
 from http import HTTPStatus
 from typing import cast
 
@@ -67,6 +68,11 @@ class Body(QuartBody):
 
     _is_dropped = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing more of it will come."""
+        return self._complete.is_set()
+
     def drop(self) -> None:
         """Keeps nothing of what has come, nor of what will."""
         self._is_dropped = True
@@ -81,6 +87,11 @@ class Request(QuartRequest):
     """A request whose body can be dropped."""
 
     body_class = Body
+
+    @cached_property
+    def blueprints(self) -> list[str]:  # type: ignore[override]  # Quart asks for them four times, by an import each
+        """Of its route, the innermost first."""
+        return super().blueprints
 
 
 class Bodies:
@@ -114,23 +125,28 @@ async def limited_body(max_bytes: int) -> bytes:
     Raises `EventTooLarge` as soon as it is known to be longer, `Busy` where the bodies of all requests are
     too much, and werkzeug's 408 after `BODY_TIMEOUT_S`.
     """
-    too_large = EventTooLarge("body", f"it is over {max_bytes} bytes", "send less, or a link to the rest")
-    if (request.content_length or 0) > max_bytes:
-        raise too_large
+    announced_bytes = request.content_length or 0
+    if announced_bytes > max_bytes:
+        raise _too_large(max_bytes)
     bodies: Bodies = current_app.extensions[_BODIES]
-    bodies.check(request.content_length or 0)
+    bodies.check(announced_bytes)
+    coming = cast(Body, request.body)
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.body:
+        async with asyncio.timeout(None if coming.is_whole else BODY_TIMEOUT_S):
+            async for chunk in coming:
                 bodies.take(len(chunk))
                 g.body_bytes = g.get("body_bytes", 0) + len(chunk)
                 body += chunk
                 if len(body) > max_bytes:
-                    raise too_large
+                    raise _too_large(max_bytes)
     except TimeoutError:
         raise RequestTimeout(f"the body did not arrive within {BODY_TIMEOUT_S} s") from None
     return bytes(body)
+
+
+def _too_large(max_bytes: int) -> EventTooLarge:
+    return EventTooLarge("body", f"it is over {max_bytes} bytes", "send less, or a link to the rest")
 
 
 async def _forget_body(_: BaseException | None) -> None:
