@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from services.edge.sessions import Session, SessionCookie
     from services.edge.tickets import Tickets
     from services.edge.tokens import Token
+    from shared.model.entry import Head
     from shared.web.keys import ApiKeys
 
 
@@ -33,11 +34,18 @@ class Doorkeeper:
 
     async def session(self, edge: Edge) -> Session:
         """The session of cookie or bearer token, once it is known that nobody ended it."""
-        return await _checked(await self._bearer_or_cookie_session(), edge)
+        return (await self.session_at(edge))[0]
+
+    async def session_at(self, edge: Edge) -> tuple[Session, Head]:
+        """The same, and where the log ended then: whoever needs that has no need to ask for it again."""
+        session = await self._bearer_or_cookie_session()
+        return session, await edge.check(session)
 
     async def cookie_session(self, edge: Edge) -> Session:
         """The same, of the cookie alone."""
-        return await _checked(self.cookie.read(request.cookies.get(self.cookie.name)), edge)
+        session = self.cookie.read(request.cookies.get(self.cookie.name))
+        await edge.check(session)
+        return session
 
     async def presented_session(self) -> Session:
         """That of a ticket, too. Not checked yet: opening a stream checks it after the binding."""
@@ -80,11 +88,6 @@ class Doorkeeper:
             token = await self.verify(bearer_token())
             return self.cookie.open(token.sub, token.tags, token.expires_at)
         return self.cookie.read(request.cookies.get(self.cookie.name))
-
-
-async def _checked(session: Session, edge: Edge) -> Session:
-    await edge.check(session)
-    return session
 
 
 def came_by_cookie() -> bool:

@@ -268,14 +268,15 @@ class Edge:
                 connection.chosen()
                 return
 
-    async def tags_of(self, session: Session, topics: Collection[str] | None) -> frozenset[str]:
+    async def tags_of(self, session: Session, topics: Collection[str] | None, head: Head) -> frozenset[str]:
         """What a session may see that was checked: by itself, by its grants and by what its user follows.
 
         Args:
             topics: those asked for, which then are the only ones. Raises `NotGranted`.
+            head: where the log ended when the session was checked.
         """
         tags = connection_tags(session.own_tags, session.grants, topics)
-        return tags if topics is not None else tags.union(await self._topics(session, await self.head()))
+        return tags if topics is not None else tags.union(await self._topics(session, head))
 
     async def _topics(self, session: Session, head: Head) -> Mapping[str, int]:
         """The tags of topics that the user follows: as the model has it, and what it has not folded yet."""

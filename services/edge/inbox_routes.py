@@ -34,8 +34,7 @@ def blueprint(edge: Edge, inbox: Inbox, door: Doorkeeper) -> Blueprint:
 
     @routes.get("/v1/inbox")
     async def list_items() -> Response:
-        session = await door.session(edge)
-        head = await edge.head()
+        session, head = await door.session_at(edge)
         page = await inbox.page(session, parse_page(request.args, head))
         following = None if page.result.next is None else str(Cursor(head.log_id, page.result.next))
         return private(jsonify(items=page.result.items, next=following, cursor=page.cursor))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from services.edge.door import Doorkeeper
     from services.edge.edge import Edge
     from services.edge.sessions import Session
+    from shared.model.entry import Head
 
 PATH = "/v1/streams"
 
@@ -37,14 +38,14 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
     """`/v1/streams…`."""
     routes = guarded_blueprint("subjects", edge.settings.cors_origins)
 
-    async def _tags(session: Session) -> frozenset[str]:
-        return await edge.tags_of(session, parse_topics(request.args))
+    async def _tags(session: Session, head: Head) -> frozenset[str]:
+        return await edge.tags_of(session, parse_topics(request.args), head)
 
     @routes.get(PATH)
     async def list_streams() -> Response:
-        session = await door.session(edge)
+        session, head = await door.session_at(edge)
         wanted = parse_listing(request.args, edge.log_id)
-        found = await edge.subjects.listed(await _tags(session), wanted)
+        found = await edge.subjects.listed(await _tags(session, head), wanted)
         return private(jsonify(found.document()))
 
     @routes.get(f"{PATH}/events")
@@ -68,8 +69,8 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
     @routes.get(f"{PATH}/<text:subject>", merge_slashes=False)
     async def show_stream(subject: str) -> Response:
         refuse_unknown(request.args, SNAPSHOT_PARAMETERS)
-        session = await door.session(edge)
-        whole, tags = await asyncio.gather(edge.subjects.whole(subject), _tags(session))
+        session, head = await door.session_at(edge)
+        whole, tags = await asyncio.gather(edge.subjects.whole(subject), _tags(session, head))
         found = await edge.subjects.seen(whole, tags)
         if not found.stream.version:
             raise no_stream(subject)
