@@ -7,6 +7,7 @@ together, and that it is idle is a timer.
 from __future__ import annotations
 
 import asyncio
+from time import time
 from typing import Any
 
 from hypercorn.asyncio import run as hypercorn_run
@@ -27,6 +28,15 @@ class Config(HypercornConfig):
         super().__init__()
         self.wires = Wires()
         self.idle = IdleConnections()
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers_of = 0
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        """Those of every response. The date in them is written once a second, and not for each."""
+        now = int(time())
+        if now != self._headers_of:
+            self._headers, self._headers_of = super().response_headers(protocol), now
+        return self._headers
 
 
 class IdleConnections:
