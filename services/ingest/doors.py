@@ -80,7 +80,7 @@ def is_from_loopback() -> bool:
 
 
 def _outcome(status: int, error_type: str | None = None) -> dict[str, str | int]:
-    answered = {"http.response.status_code": int(status)}
+    answered: dict[str, str | int] = {"http.response.status_code": int(status)}
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return answered
     return answered | tracing.failure(error_type or str(int(status)))

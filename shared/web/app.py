@@ -89,8 +89,8 @@ class Request(QuartRequest):
     body_class = Body
 
     @cached_property
-    def blueprints(self) -> list[str]:  # type: ignore[override]  # Quart asks for them four times, by an import each
-        """Of its route, the innermost first."""
+    def blueprints(self) -> list[str]:
+        """Of its route, the innermost first. Quart asks for them four times, and makes them anew each time."""
         return super().blueprints
 
 

@@ -188,6 +188,6 @@ class RelievedWriter(asyncio.StreamWriter):
 
 def install() -> None:
     """Has Hypercorn serve with these; safe to call twice."""
-    hypercorn_tcp_server.TaskGroup = TaskGroup  # type: ignore[attr-defined,misc]  # it is imported there, and ours
+    hypercorn_tcp_server.TaskGroup = TaskGroup  # type: ignore[attr-defined]  # it is imported there, and ours
     # `worker_serve` looks the name up there for each connection.
     hypercorn_run.TCPServer = TCPServer  # type: ignore[attr-defined,assignment]  # it is imported there, and ours
