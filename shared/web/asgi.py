@@ -86,7 +86,7 @@ class HTTPConnection(ASGIHTTPConnection):
     _is_answered = _is_left = False
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        extensions: dict[str, Any] = self.scope["extensions"] or {}
+        extensions: dict[str, Any] = self.scope.get("extensions") or {}
         if PUSHED not in extensions:
             await super().__call__(receive, send)
             return
