@@ -52,8 +52,11 @@ class IdleConnections:
     def add(self, connection: TCPServer) -> None:
         """It waits from now on."""
         self.discard(connection)
-        within_s = 0 if self._is_over else connection.config.keep_alive_timeout
-        self._timers[connection] = connection.loop.call_later(within_s, connection.close_idle)
+        if self._is_over:
+            connection.close_idle()
+        else:
+            within_s = connection.config.keep_alive_timeout
+            self._timers[connection] = connection.loop.call_later(within_s, connection.close_idle)
 
     def discard(self, connection: TCPServer) -> None:
         """It has a request, or has gone."""
