@@ -61,6 +61,10 @@ class Incoming:
             take(self._waiting.get_nowait())
 
 
+def _leave(event: Any) -> None:
+    """Nobody takes it: the request is over. All that it was made of would hold each other until the collector came."""
+
+
 class TaskGroup(task_group.TaskGroup):
     """Hypercorn's tasks of one connection; requests are begun in it with an `Incoming`."""
 
@@ -92,7 +96,8 @@ class HTTPConnection(ASGIHTTPConnection):
             return
         request = self._create_request_from_scope(send)
         handling = cast("asyncio.Task[None]", asyncio.current_task())
-        extensions[PUSHED]["incoming"].push(partial(self._take, request, handling))
+        incoming: Incoming = extensions[PUSHED]["incoming"]
+        incoming.push(partial(self._take, request, handling))
         try:
             await self.handle_request(request, send)
         except asyncio.CancelledError:
@@ -100,7 +105,7 @@ class HTTPConnection(ASGIHTTPConnection):
                 raise
             handling.uncancel()
         finally:
-            self._is_answered = True
+            incoming.push(_leave)
 
     def _take(self, request: Request, handling: asyncio.Task[None], event: Any) -> None:
         """What `handle_messages` does with it."""
