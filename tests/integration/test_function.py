@@ -20,6 +20,7 @@ from shared.model.errors import InvalidInput
 from shared.model.event import Event
 from shared.model.settings import Settings
 from tests.harness.gateway import KINDS, answered, request
+from tests.harness.platform import PATIENT
 from tests.proxy import Proxy, proxy_before
 
 KEY = {"Authorization": "Bearer key"}
@@ -171,7 +172,7 @@ class InThread:
         self.proxy: Proxy = self.run(self._opened.__aenter__())
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
     def do(self, act: Callable[[], None]) -> None:
         async def now() -> None:
@@ -182,7 +183,7 @@ class InThread:
     def close(self) -> None:
         self.run(self._opened.__aexit__(None, None, None))
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self.loop.close()
 
 
@@ -204,6 +205,7 @@ def frozen(
         mongo_database=name,
         namespace=name,
         producer_keys="shop=key",
+        **PATIENT,
     )
     opened = Function(settings, clock)
     yield opened, clock, before_rabbitmq
