@@ -20,8 +20,8 @@ from tests.harness.reader import Reader
 pytestmark = pytest.mark.servers
 
 KILLS = 10
-# Persisters start and are killed meanwhile.
-MARKED_WITHIN_S = 120.0
+# Persisters start and are killed all the while; on a busy machine none lives long enough before the last one.
+MARKED_WITHIN_S = 400.0
 # Either the fence refused its write, or time had run out over one that it was paused in the middle of.
 FENCED_OFF = "no longer the active persister"
 

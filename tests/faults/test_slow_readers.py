@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.servers import MongoServer, RabbitServer
+from shared.web.server import UNACKNOWLEDGED_MAX_MS
 from tests.eventually import answered
 from tests.faults.statistics import OPERATOR_KEYS, counts, resident_mib, unsent_kib
 from tests.harness.crowd import Client, Crowd, crowd_of, keeps_its_promises
@@ -19,6 +20,7 @@ from tests.harness.publisher import Publisher
 pytestmark = pytest.mark.servers
 
 CLIENTS, STALLED_SHARE = 100, 0.1
+TOLD_WITHIN_S = 0.5 * UNACKNOWLEDGED_MAX_MS / 1000
 # What a stalled reader may have waiting, and what it is sent: 25 times as much.
 BUFFER_BYTES, EVENT_BYTES, EVENTS_EACH = 256 * 1024, 64 * 1024, 100
 # The buffer, what the transport takes over its high-water mark, and the kernel's UNSENT_MAX_BYTES.
@@ -45,17 +47,23 @@ async def test_stalled_readers_are_cut_at_a_bound_and_catch_up(
         await crowd.open([f"u{number}" for number in range(CLIENTS)])
         stalled = crowd.some(STALLED_SHARE)
         before_mib = resident_mib(edge)
+        clock = asyncio.get_running_loop().time
+        began = clock()
         for client in stalled:
             client.stall()
         await publish_to(stalled, publisher)
         await are_cut(stalled, edge)
         assert max(unsent_kib(edge)) < KERNEL_MAX_KIB
         assert resident_mib(edge) - before_mib < len(stalled) * RESIDENT_MAX_KIB / 1024 + PASSING_MIB
+        stalled_s = clock() - began
         for client in stalled:
             client.go_on()
         await keeps_its_promises(platform, publisher, crowd)
 
-    assert [closing.reason for client in stalled for closing in client.closings] == ["slow-reader"] * len(stalled)
+    told = [closing.reason for client in stalled for closing in client.closings]
+    assert set(told) <= {"slow-reader"}
+    # Of one that acknowledges nothing for so long the kernel drops the connection, and what was still to be told.
+    assert len(told) == len(stalled) or stalled_s > TOLD_WITHIN_S
     untouched = set(crowd.all) - set(stalled)
     assert all(client.connections == 1 for client in untouched)
 
