@@ -54,6 +54,15 @@ def test_an_expired_cookie() -> None:
         COOKIE.read(expired)
 
 
+def test_a_cookie_that_was_good_expires_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = COOKIE.open("alice", (), time.time() + 3600)
+    value = COOKIE.sign(session)
+    assert COOKIE.read(value) == COOKIE.read(value) == session
+    monkeypatch.setattr(time, "time", lambda: session.expires_at + 1.0)
+    with pytest.raises(NoSession, match="expired"):
+        COOKIE.read(value)
+
+
 def test_a_bearer_token_is_no_cookie_and_a_cookie_no_bearer_token() -> None:
     with pytest.raises(NoSession):
         COOKIE.read(sign_token(SECRET, "alice"))
