@@ -27,15 +27,6 @@ async def counts(edge: Service) -> dict[str, int]:
     return here
 
 
-async def ended(edge: Service, reason: str) -> float:
-    """How many streams it has ended for this reason."""
-    async with httpx.AsyncClient(timeout=ASK_WITHIN_S, trust_env=False) as client:
-        answer = await client.get(f"{edge.url}/metrics")
-    answer.raise_for_status()
-    line = f'carillon_streams_closed_total{{reason="{reason}"}} '
-    return next((float(each.removeprefix(line)) for each in answer.text.splitlines() if each.startswith(line)), 0.0)
-
-
 def descriptors(edge: Service, *, except_to: int) -> int:
     """Open files and sockets of its process, but for connections to a port: a driver's pool may grow to its bound."""
     pool = {columns[_INODE] for columns in _sockets() if _port(columns[_REMOTE]) == except_to}
