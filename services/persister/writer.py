@@ -30,6 +30,8 @@ PREFETCH_BATCHES = 3
 # Of one append: a storage that takes it takes some tenths of a second. Five hundred events of 250 KiB in one
 # transaction once took longer than a backend may, and were tried again and again, with all others behind them.
 APPEND_MAX_BYTES = 8 * 1024 * 1024
+# An append of unknown outcome explains one, and a second writer another; more in a row explain nothing.
+MAX_CONFLICTS = 5
 # How soon a backend that did not answer is asked again; jittered, so that standbys do not march in step.
 RETRY_S = 0.5
 
@@ -109,6 +111,7 @@ class Writer:
 
     async def _append(self, fence: Fence, events: Sequence[Arrived]) -> Plan:
         """Appends what is new of these events; returns what became of them."""
+        conflicts = 0
         while events:
             plan = plan_batch(events, await self._known(events), _now())
             try:
@@ -119,6 +122,9 @@ class Writer:
                 _count(plan)
             except AppendConflict as conflict:
                 # An append whose outcome was unknown has taken effect: look again.
+                conflicts += 1
+                if conflicts == MAX_CONFLICTS:
+                    raise LogUnavailable(f"its head and its entries contradict each other: {conflict}") from conflict
                 log.info("planning the batch anew: %s", conflict)
                 self._tenure.last = (await self._log.head()).last
             except AppendRejected as rejected:

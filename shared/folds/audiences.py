@@ -10,8 +10,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-# Streams whose events have more different audiences are folded for each reader anew.
+# Streams whose events have more different audiences, or more tags in them, are folded for each reader anew.
 MAX_AUDIENCES = 16
+MAX_TAGS = 2000
 
 
 class Sight(Enum):
@@ -44,7 +45,7 @@ class Audiences:
             return Audiences(self.narrowest, self.are_all and not is_new, self.are_too_many)
         kept = tuple(one for one in self.narrowest if not added.issubset(one))
         are_all = self.are_all and len(kept) == len(self.narrowest)
-        if len(kept) >= MAX_AUDIENCES:
+        if len(kept) >= MAX_AUDIENCES or sum(map(len, kept)) + len(tags) > MAX_TAGS:
             return Audiences(self.narrowest, False, True)
         return Audiences((*kept, tuple(tags)), are_all, self.are_too_many)
 

@@ -38,7 +38,7 @@ MAX_COUNTED = 1000
 TABLE = "streams"
 BY_START = ("listed", "began_at")
 BY_STATUS = ("listed", "status", "began_at")
-MODEL = Model("streams", 2, (Table(TABLE, (BY_START, BY_STATUS)),))
+MODEL = Model("streams", 3, (Table(TABLE, (BY_START, BY_STATUS)),))
 # Operators list every stream: no tag of anybody's is empty.
 ANYBODY = ""
 

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from shared.conformance.samples import an_entry
 from shared.folds import streams
-from shared.folds.audiences import MAX_AUDIENCES, Audiences, Sight
+from shared.folds.audiences import MAX_AUDIENCES, MAX_TAGS, Audiences, Sight
 from shared.folds.moments import between_ms, parsed
 from shared.folds.streams import MAX_LISTED_TAGS, MAX_STATE_BYTES, Stream, fold, prefixes
 from shared.model.entry import Entry, expired
@@ -260,6 +260,16 @@ class TestAudience:
         for n in range(MAX_AUDIENCES + 5):
             known = known.with_audience((f"user:{n}", "everyone"))
         assert {known.sight(["everyone"]), known.sight(["user:1"]), known.sight(["x"])} == {Sight.PART}
+
+    def test_long_audiences_are_kept_up_to_a_bound(self) -> None:
+        """Sixteen of 2,000 tags each made a row of megabytes, read and written with each event of the stream."""
+        first, *others = ([f"user:{n}-{m}" for m in range(1500)] for n in range(3))
+        known = Audiences().with_audience(first)
+        assert known.sight(first[:1]) is Sight.WHOLE
+        for one in others:
+            known = known.with_audience(one)
+        assert sum(map(len, known.narrowest)) <= MAX_TAGS
+        assert {known.sight(first[:1]), known.sight(others[1][:1]), known.sight(["x"])} == {Sight.PART}
 
 
 @pytest.mark.parametrize(
