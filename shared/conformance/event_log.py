@@ -285,6 +285,16 @@ async def read_beyond_the_end_finds_nothing(make: LogMaker) -> None:
                 assert page.head.last == 5, "the head tells that such a cursor is ahead of the log"
 
 
+async def read_of_no_entries_finds_none(make: LogMaker) -> None:
+    async with make() as storage, storage.client() as log:
+        await log.append(await claimed(log), a_stream(1, "job/1", [1, 2, 3]))
+        for page in (await log.read(1, 0), await log.read(1, 0, ["user:alice"])):
+            assert (list(page.entries), page.through) == ([], 1), "what was not read is still to be read"
+        page = await log.read_stream("job/1", 1, 0)
+        assert list(page.entries) == []
+        assert not page.at_head
+
+
 async def read_by_tags_is_the_union_once_in_order(make: LogMaker) -> None:
     async with make() as storage, storage.client() as log:
         await log.append(await claimed(log), _mixed_audiences(60))
@@ -438,6 +448,7 @@ EVENT_LOG_CHECKS: tuple[LogCheck, ...] = (
     versions_tells_the_last_of_each_stream,
     read_pages_in_order,
     read_beyond_the_end_finds_nothing,
+    read_of_no_entries_finds_none,
     read_by_tags_is_the_union_once_in_order,
     read_by_tags_pages_to_the_end,
     a_stream_is_read_in_the_order_of_its_versions,

@@ -114,13 +114,7 @@ class SqliteReadModels:
 
         try:
             await self._database.write(transaction)
-        except (
-            ValueError,
-            OverflowError,
-            sqlite3.DataError,
-            sqlite3.InterfaceError,
-            sqlite3.ProgrammingError,
-        ) as error:
+        except _REFUSED as error:
             raise FoldRejected(f"SQLite cannot hold a row of {generation.model.name!r}: {error}") from error
         return replace(generation, position=through, failure=None)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from shared.model.entry import Entry, Head
 from shared.model.errors import InvalidEvent, InvalidInput
-from shared.model.event import Event
+from shared.model.event import Event, decoded_json
 from shared.model.tags import audience_text, parse_audience
 
 _FORMAT = 1
@@ -62,37 +62,37 @@ def entry_line(entry: Entry) -> bytes:
 def parsed_line(line: bytes, number: int) -> Line:
     """The inverse of the three. Raises `InvalidInput`, naming the line and its field."""
     try:
-        members = json.loads(line)
+        members = decoded_json(line)
         if not isinstance(members, dict):
             raise TypeError("it is JSON, but no object")
         if "carillon" in members:
             return _head(members)
         if "stream" in members:
-            return StreamVersion(str(members["stream"]), int(members["version"]))
+            return StreamVersion(str(members["stream"]), _integer(members, "version"))
         return _entry(members, line)
     except KeyError as missing:
         raise _refused(number, f"{missing} is missing") from None
     except InvalidInput as refused:
         raise _refused(number, f"{refused.field}: {refused.problem}") from None
-    except (ValueError, TypeError) as wrong:
+    except (ValueError, TypeError, OverflowError) as wrong:
         raise _refused(number, str(wrong)) from None
 
 
 def _head(members: dict[str, Any]) -> Head:
     if members["format"] != _FORMAT:
         raise ValueError(f"format {members['format']!r} is not known here, only {_FORMAT}")
-    return Head(str(members["log_id"]), int(members["last"]), int(members["floor"]))
+    return Head(str(members["log_id"]), _integer(members, "last"), _integer(members, "floor"))
 
 
 def _entry(members: dict[str, Any], line: bytes) -> Entry:
     audience = parse_audience(audience_text(members["audience"]))
     event = Event.from_attributes(members["event"])
-    version = members["version"]
+    version = None if members["version"] is None else _integer(members, "version")
     if (version is None) is not (event.subject is None):
         raise InvalidEvent("version", "an entry has one if, and only if, its event has a subject", "mend the line")
     return Entry(
-        position=int(members["position"]),
-        version=None if version is None else int(version),
+        position=_integer(members, "position"),
+        version=version,
         source=event.source,
         id=event.id,
         type=event.type,
@@ -101,9 +101,22 @@ def _entry(members: dict[str, Any], line: bytes) -> Entry:
         final=event.is_final,
         traceparent=event.traceparent,
         tracestate=event.tracestate,
-        appended_at=datetime.fromisoformat(members["appended_at"]).astimezone(UTC),
+        appended_at=_moment(members["appended_at"]),
         event=_event_bytes(line, members["event"]),
     )
+
+
+def _integer(members: dict[str, Any], name: str) -> int:
+    if type(value := members[name]) is not int or value < 0:
+        raise ValueError(f"{name} is no number of a log: {str(value)[:40]}")
+    return value
+
+
+def _moment(text: str) -> datetime:
+    """In UTC. Without a zone it would be another time on each machine."""
+    if (moment := datetime.fromisoformat(text)).tzinfo is None:
+        raise ValueError(f"appended_at has no time zone: {text}")
+    return moment.astimezone(UTC)
 
 
 def _event_bytes(line: bytes, event: dict[str, Any]) -> bytes:

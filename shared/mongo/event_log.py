@@ -45,6 +45,8 @@ from shared.ports.event_log import Fence
 # The server merges at most 200 index scans in order (internalQueryMaxScansToExplode); with more it
 # reads every entry of every tag and sorts them in memory. A reader of more tags is served in parts.
 MAX_MERGED_TAGS = 150
+Order = Sequence[tuple[str, int]]
+BY_POSITION: Order = [("_id", ASCENDING)]
 # A read that meets a hole looks at the head again: retention may have trimmed under it, but not
 # faster than this many times.
 READ_ATTEMPTS = 3
@@ -172,7 +174,7 @@ class MongoEventLog:
                 head = await self._head()
                 # What lies below the floor is gone, also while it is only being removed.
                 documents = await self._between(max(after, head.floor), head.last, limit, tags)
-            through = documents[-1]["_id"] if len(documents) >= limit else max(after, head.last)
+            through = _through(documents, limit, after, head)
             if tags is not None or _is_whole(documents, max(after, head.floor), through):
                 return Page(list(map(entry_of, documents)), through, head)
         raise LogGap(f"positions are missing between {max(after, head.floor)} and {through}")
@@ -182,11 +184,9 @@ class MongoEventLog:
             # The head first, as in `read`.
             head = await self._head()
             wanted = {"subject": subject, "version": {"$gt": after_version}, "_id": {"$lte": head.last}}
-            order = [("version", ASCENDING)]
-            found = self._entries.find(wanted, sort=order, limit=limit, batch_size=limit, hint=STREAM_INDEX)
-            documents = await found.to_list(limit)
-        through = documents[-1]["_id"] if len(documents) >= limit else head.last
-        return Page(list(map(entry_of, documents)), through, head)
+            order: Order = [("version", ASCENDING)]
+            documents = await self._found(wanted, limit, STREAM_INDEX, order)
+        return Page(list(map(entry_of, documents)), _through(documents, limit, 0, head), head)
 
     async def _between(self, after: int, last: int, limit: int, tags: Collection[str] | None) -> list[Document]:
         if last <= after:
@@ -200,8 +200,10 @@ class MongoEventLog:
             parts.append(await self._found(wanted, limit, hint=AUDIENCE_INDEX))
         return parts[0] if len(parts) == 1 else _merged(parts, limit)
 
-    async def _found(self, wanted: Document, limit: int, hint: str) -> list[Document]:
-        cursor = self._entries.find(wanted, sort=[("_id", ASCENDING)], limit=limit, batch_size=limit, hint=hint)
+    async def _found(self, wanted: Document, limit: int, hint: str, order: Order = BY_POSITION) -> list[Document]:
+        if limit < 1:  # which the server would take for no limit at all
+            return []
+        cursor = self._entries.find(wanted, sort=order, limit=limit, batch_size=limit, hint=hint)
         return await cursor.to_list(limit)
 
     async def checkpoint(self, name: str) -> int:
@@ -261,6 +263,13 @@ def _merged(parts: list[list[Document]], limit: int) -> list[Document]:
     """The first `limit` of several ordered lists, each position once."""
     by_position = {document["_id"]: document for document in heapq.merge(*parts, key=itemgetter("_id"))}
     return list(islice(by_position.values(), limit))
+
+
+def _through(documents: Sequence[Document], limit: int, after: int, head: Head) -> int:
+    """How far a read got: a full page says nothing of what follows its last entry."""
+    if len(documents) < limit:
+        return max(after, head.last)
+    return int(documents[-1]["_id"]) if documents else after
 
 
 def _is_whole(documents: Sequence[Document], after: int, through: int) -> bool:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.model.errors import BrokerUnavailable, LogUnavailable
+from shared.model.errors import BrokerUnavailable, InvalidInput, LogUnavailable
 from shared.model.settings import Settings
 from shared.wiring import open_backends
+from shared.wiring.producers_only import open_producers
 from tests.contract.entries import event
 
 
@@ -35,3 +36,11 @@ async def test_embedded_backends_keep_their_folder(tmp_path: Path) -> None:
         assert (await backends.event_log.head()).log_id == log_id
         async with backends.broker.intake(1) as intake:
             assert (await intake.batch(1, 0))[0].body == event("1").to_json()
+
+
+async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    settings = Settings.load(backends="embedded", data_dir=tmp_path / "file" / "data")
+    with pytest.raises(InvalidInput, match="cannot be used"):
+        async with open_producers(settings, make=True):
+            pass

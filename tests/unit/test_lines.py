@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -85,7 +86,8 @@ LINE = json.loads(entry_line(an_entry(audience="user:alice")))
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (b"nonsense", "line 3: Expecting value"),
+        (b"nonsense", "line 3: body: it is not JSON"),
+        (b"[" * 100_000, "line 3: body: it is not JSON"),
         (b"[]", "line 3: it is JSON, but no object"),
         (b'{"carillon":"log","format":2}', "format 2 is not known here"),
         (b'{"carillon":"log","format":1}', "'log_id' is missing"),
@@ -94,7 +96,13 @@ LINE = json.loads(entry_line(an_entry(audience="user:alice")))
         (LINE | {"event": {"id": "1"}}, "specversion: it is missing"),
         (LINE | {"version": 3}, "version: an entry has one if"),
         (LINE | {"appended_at": "yesterday"}, "Invalid isoformat string"),
-        (LINE | {"position": None}, "line 3: int() argument"),
+        (LINE | {"appended_at": "2026-01-31T12:00:00"}, "appended_at has no time zone"),
+        (LINE | {"appended_at": "0001-01-01T00:00:00+14:00"}, "line 3: "),
+        (LINE | {"position": None}, "line 3: position is no number of a log"),
+        (LINE | {"position": 1.5}, "position is no number"),
+        (LINE | {"position": -1}, "position is no number"),
+        (LINE | {"position": math.inf}, "line 3: body: "),
+        (LINE | {"event": LINE["event"] | {"data": math.nan}}, "line 3: body: "),
     ],
 )
 def test_what_is_no_line_is_named(line: bytes | dict[str, object], problem: str) -> None:
