@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, Response, render_template, request
 
-from services.console.search import MAX_STEPS, Search, Wanted, position_of
+from services.console.search import MAX_STEPS, MAX_TERM_CHARS, Search, Wanted, position_of
 from services.console.waterfall import bars, receipts, receivers
-from shared.model.entry import EXPIRED, Entry
+from shared.model.entry import Entry, is_hollow
 from shared.telemetry.journey import journeys_of
 from shared.web.problem import Refusal
 
@@ -62,7 +62,7 @@ def add_to(routes: Blueprint, console: Console) -> None:
 
     @routes.get("/events/by-id/<path:id_>")
     async def event_by_id(id_: str) -> str:
-        found = (await search.page(Wanted(find=id_[:200]))).entries
+        found = (await search.page(Wanted(find=id_[:MAX_TERM_CHARS]))).entries
         if not found:
             fix = "an event whose trace was not recorded is found further back at /console/events"
             raise Refusal(HTTPStatus.NOT_FOUND, f"no event {id_[:60]!r} was found", fix=fix)
@@ -78,7 +78,7 @@ async def _event_page(console: Console, entry: Entry) -> str:
         entry=entry,
         attributes={name: value for name, value in attributes.items() if name != "data"},
         data=json.dumps(attributes["data"], indent=2, ensure_ascii=False) if "data" in attributes else None,
-        is_expired=EXPIRED in attributes,
+        is_expired=is_hollow(attributes),
         trace=entry.traceparent.split("-")[1] if entry.traceparent else None,
         journey=journey,
         bars=bars(journey) if journey else [],

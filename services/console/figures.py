@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -73,13 +74,18 @@ def charts(samples: Sequence[Sample]) -> list[Chart]:
 def rates(samples: Sequence[Sample], value: Callable[[Sample], float | None]) -> Series:
     """What a count grew by between neighbours, a second; a restart, which begins at 0 again, is left out."""
     found = []
-    for before, after in pairwise(samples):
+    for before, after in _comparable(samples):
         first, second = value(before), value(after)
-        if before.silent != after.silent or after.at <= before.at:
-            continue
         if first is not None and second is not None and second >= first:
             found.append((after.at, (second - first) / (after.at - before.at)))
     return found
+
+
+def _comparable(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Sample]]:
+    """Neighbours of which the same processes told: one that tells again brings all that it has ever counted."""
+    return (
+        (before, after) for before, after in pairwise(samples) if before.silent == after.silent and after.at > before.at
+    )
 
 
 def percentile(latency: Mapping[float, float], share: int) -> float | None:
@@ -115,15 +121,16 @@ def _counter(name: str) -> Callable[[Sample], float | None]:
 
 
 def _percentile_ms(lately: Sequence[Sample], share: int) -> float | None:
-    if len(lately) < 2:
-        return None
-    found = percentile(grown(lately[0].latency, lately[-1].latency), share)
+    together: Counter[float] = Counter()
+    for before, after in _comparable(lately):
+        together.update(grown(before.latency, after.latency))
+    found = percentile(together, share)
     return None if found is None else found * 1000
 
 
 def _latencies(samples: Sequence[Sample]) -> Series:
     found = []
-    for before, after in pairwise(samples):
+    for before, after in _comparable(samples):
         value = percentile(grown(before.latency, after.latency), 95)
         if value is not None:
             found.append((after.at, value * 1000))

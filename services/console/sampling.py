@@ -95,8 +95,8 @@ class Sampler:
             backends.event_log.checkpoint(DISPATCHED),
             backends.read_models.generations(),
         )
-        pages = [await self._page(client, url) for url in self._urls]
-        counted, latency = measured([metrics.REGISTRY.collect(), *map(text_string_to_metric_families, pages)])
+        pages = await asyncio.gather(*(self._page(client, url) for url in self._urls))
+        counted, latency = measured([metrics.REGISTRY.collect(), *pages])
         return Sample(
             time.time(),
             head.last,
@@ -110,15 +110,29 @@ class Sampler:
             frozenset(self.silent),
         )
 
-    async def _page(self, client: httpx.AsyncClient, url: str) -> str:
+    async def _page(self, client: httpx.AsyncClient, url: str) -> Sequence[Metric]:
+        """What the address tells; nothing where it does not answer in time, or with something else than metrics."""
         try:
-            answer = await client.get(url)
-            answer.raise_for_status()
-        except httpx.HTTPError:
+            async with asyncio.timeout(self._timeout_s):
+                page = list(text_string_to_metric_families(await _text(client, url)))
+            measured([page])
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, LookupError):
             self.silent.add(url)
-            return ""
+            return ()
         self.silent.discard(url)
-        return answer.text if len(answer.content) <= MAX_METRICS_BYTES else ""
+        return page
+
+
+async def _text(client: httpx.AsyncClient, url: str) -> str:
+    """Raises `ValueError` for what is no text, or too much."""
+    body = bytearray()
+    async with client.stream("GET", url) as answer:
+        answer.raise_for_status()
+        async for piece in answer.aiter_bytes():
+            body += piece
+            if len(body) > MAX_METRICS_BYTES:
+                raise ValueError("no page of metrics is so large")
+    return body.decode()
 
 
 def measured(pages: Iterable[Iterable[Metric]]) -> tuple[Mapping[str, float], Mapping[float, float]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from typing import Self
 
 from shared.model.entry import Entry
 from shared.model.errors import InvalidInput
+from shared.model.patterns import is_pattern, matcher
 from shared.ports.event_log import EventLog
 from shared.ports.journeys import JourneyStore
 
@@ -28,7 +28,7 @@ class Wanted:
     """What is looked for; what is empty does not matter."""
 
     find: str = ""
-    """An event's id or a trace's."""
+    """An event's id or a trace's. An id with its source is found at once, however old."""
     type: str = ""
     """`*` stands for anything, here and in the next two."""
     source: str = ""
@@ -117,12 +117,15 @@ class Search:
             return Found(known, None, len(known))
         if wanted.tag:
             return await self._tagged(wanted, top, head.floor)
-        if wanted.subject and "*" not in wanted.subject and before is None and not wanted.until:
+        if wanted.subject and not is_pattern(wanted.subject) and before is None and not wanted.until:
             return await self._stream(wanted)
         return await self._scan(wanted, top, head.floor)
 
     async def _known(self, wanted: Wanted) -> list[Entry]:
-        """Of an event's id or a trace, what the journeys lead to."""
+        """Of an event's id or a trace, what its source and the journeys lead to."""
+        named = await self._log.positions([(wanted.source, wanted.find)]) if wanted.source else {}
+        if named:
+            return [entry for entry in await self._log.entries(list(named.values())) if wanted.fits(entry)]
         steps = await self._journeys.of_event(wanted.find, limit=MAX_STEPS)
         steps = steps or await self._journeys.of_trace(wanted.find, limit=MAX_STEPS)
         positions = await self._log.positions({(step.source, step.id) for step in steps})
@@ -172,8 +175,8 @@ class Search:
     async def _stream(self, wanted: Wanted) -> Found:
         """The last events of one subject, by its versions."""
         last = (await self._log.versions([wanted.subject])).get(wanted.subject, 0)
-        entries = (await self._log.read_stream(wanted.subject, max(0, last - SHOWN), SHOWN + 1)).entries
-        found = [entry for entry in reversed(entries) if wanted.fits(entry)][:SHOWN]
+        entries = (await self._log.read_stream(wanted.subject, max(0, last - SHOWN), SHOWN)).entries
+        found = [entry for entry in reversed(entries) if wanted.fits(entry)]
         return Found(found, entries[0].position if last > SHOWN and entries else None, len(entries))
 
 
@@ -195,5 +198,4 @@ def _more(position: int, floor: int) -> int | None:
 
 
 def _fits(pattern: str, value: str) -> bool:
-    # Of the shell's patterns only the star: `[` and `?` are letters of sources.
-    return not pattern or fnmatchcase(value, pattern.replace("[", "[[]").replace("?", "[?]"))
+    return not pattern or matcher(pattern).fullmatch(value) is not None

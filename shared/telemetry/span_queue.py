@@ -86,8 +86,9 @@ class SpanQueue(SpanProcessor):
                     await self._send(batch)
             except TimeoutError:
                 self._drop(len(batch), f"no answer within {SEND_WITHIN_S:g} s")
-            except CarillonError as failed:
-                self._drop(len(batch), str(failed))
+            except Exception as failed:
+                # Whatever it is, it is of this batch: nobody would notice that the others wait for good.
+                self._drop(len(batch), str(failed) if isinstance(failed, CarillonError) else repr(failed))
             except asyncio.CancelledError:
                 self._drop(len(batch), "the process ends")
                 raise

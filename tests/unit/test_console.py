@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from quart.typing import TestClientProtocol as Client
 from services.console.figures import charts, figures, grown, percentile, rates
 from services.console.live import frame
 from services.console.operators import OperatorCookie, Operators
-from services.console.sampling import Sample, measured
+from services.console.sampling import Sample, Sampler, measured
 from services.console.search import SCANNED, SHOWN, Search, Wanted
 from services.console.service import open_console
 from services.console.wording import number
@@ -32,6 +32,7 @@ from shared.ports.event_log import EventLog
 from shared.telemetry import metrics
 from shared.web.app import make_app
 from shared.wiring import Backends
+from tests.eventually import eventually
 from tests.unit.test_lines import an_entry
 
 SETTINGS = Settings(operator_keys=SecretStr("ops=key-of-ops"), viewer_keys=SecretStr("eve=key-of-eve"))
@@ -178,6 +179,9 @@ async def test_a_search_finds_by_each_term_newest_first_and_pages_to_the_end() -
         assert await all_of(Wanted(tag="user:alice")) == [at for at in range(last, 0, -1) if at != 40]
         assert await all_of(Wanted(tag="user:rare")) == [40]
         assert await all_of(Wanted(find="e7")) == [7]
+        # An id with its source is found in the log's index, and nothing else is looked at.
+        assert (await search.page(Wanted(find="e7", source="/a[b]"))).scanned == 1
+        assert await all_of(Wanted(find="e7", source="/s")) == []
         assert await all_of(Wanted(type="order.p*")) == [at for at in range(last, 0, -1) if at % 3 == 0]
         assert await all_of(Wanted(source="/a[b]", type="order.paid", until=str(NOON + timedelta(seconds=20)))) == [
             at for at in range(21, 0, -1) if at % 2 and at % 3 == 0
@@ -246,6 +250,50 @@ def test_what_services_count_is_read_off_their_metrics() -> None:
     counted, latency = measured([metrics.REGISTRY.collect()])
     assert counted["carillon_deliveries_total"] >= 1
     assert latency[math.inf] >= latency[0.005] >= 1
+
+
+def test_percentiles_leave_out_what_a_process_tells_again() -> None:
+    """One that was silent for a moment brought all that it had ever counted into the last minute."""
+    fast, all_of_time = {0.1: 10, math.inf: 10}, {0.1: 10, 10.0: 900_000, math.inf: 900_000}
+    samples = [
+        sample(0, 0, latency={0.1: 0, math.inf: 0}, silent=frozenset({"http://edge/metrics"})),
+        sample(5, 0, latency=fast, silent=frozenset({"http://edge/metrics"})),
+        sample(10, 0, latency=all_of_time),
+        sample(15, 0, latency=all_of_time),
+    ]
+    assert figures(samples).percentiles_ms[99] == pytest.approx(99)
+    assert max(chart.highest for chart in charts(samples) if chart.name.startswith("Delivery")) <= 100
+
+
+@asynccontextmanager
+async def answering(body: bytes) -> AsyncIterator[str]:
+    """The address of a server that answers everything with this."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
+
+
+async def test_an_address_that_tells_no_metrics_is_silent_and_the_others_are_heard() -> None:
+    """A page of HTML at one of them ended the sampling for good, and nobody was told."""
+    bad = [b"<!DOCTYPE html><p>hello", b'carillon_delivery_seconds_bucket{le="x"} 1\n', b"\xff", b"x 1\n" * 2_000_000]
+    async with AsyncExitStack() as stack:
+        backends = Backends(*await stack.enter_async_context(open_embedded(None)))
+        silent = [await stack.enter_async_context(answering(body)) for body in bad]
+        silent += ["nonsense", "http://[", "http://127.0.0.1:1/metrics"]
+        good = await stack.enter_async_context(answering(b"carillon_events_accepted_total 1e9\n"))
+        sampler = Sampler(backends, [*silent, good], timeout_s=30.0)
+        sampling = asyncio.create_task(sampler.run())
+        try:
+            await eventually(lambda: bool(sampler.samples), within_s=60)
+        finally:
+            sampling.cancel()
+        assert sampler.samples[0].silent == set(silent)
+        assert sampler.samples[0].counted["carillon_events_accepted_total"] >= 1e9
 
 
 def test_frames_keep_their_lines() -> None:

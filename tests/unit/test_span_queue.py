@@ -93,7 +93,7 @@ async def test_a_silent_destination_costs_the_queues_room_and_no_more() -> None:
         await eventually(lambda: len(queue._waiting) == 0)
 
 
-@pytest.mark.parametrize("failure", [NotSent("it is away"), LogUnavailable("it is away")])
+@pytest.mark.parametrize("failure", [NotSent("it is away"), LogUnavailable("it is away"), ValueError("a bug")])
 async def test_a_failing_destination_is_told_of_once_and_gets_what_comes_later(
     failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
