@@ -30,7 +30,8 @@ class Backlog:
         wake: called when there is something to take.
     """
 
-    __slots__ = ("_connection_id", "_entries", "_handover", "_page", "_read", "_reading", "_shown", "_wake")
+    __slots__ = ("_connection_id", "_entries", "_handover", "_has_stopped", "_page", "_read", "_reading", "_shown",
+                 "_wake")  # fmt: skip
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Backlog:
         self._reading: asyncio.Task[Page | None] | None = None
         self._page: Page | None = None
         self._entries: deque[Entry] = deque()
+        self._has_stopped = False
 
     @property
     def is_over(self) -> bool:
@@ -57,6 +59,8 @@ class Backlog:
             self._page, self._reading = self._reading.result(), None
             self._entries.extend(self._page.entries if self._page is not None else ())
         due = self._due(max_bytes)
+        if self._has_stopped:
+            return due
         if self._page is not None and not self._entries:
             self._handover.end_read(self._page.through, at_head=self._page.at_head)
             self._page = None
@@ -65,14 +69,15 @@ class Backlog:
         return due
 
     def stop(self) -> None:
-        """Reads no more."""
+        """Reads no more, and takes what was read for unread."""
+        self._has_stopped = True
         if self._reading is not None:
             self._reading.cancel()
 
     def _due(self, max_bytes: int) -> list[EventFrame]:
         due: list[EventFrame] = []
         size = 0
-        while self._entries and size < max_bytes:
+        while self._entries and size < max_bytes and not self._has_stopped:
             if (frame := self._shown(self._entries.popleft())) is not None:
                 due.append(frame)
                 size += len(frame)

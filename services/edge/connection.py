@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 # Ours, about the inbox: what is told is what follows from them.
 HIDDEN_TYPES = frozenset({MARKED, SUBSCRIPTION})
-INBOX_TYPES = HIDDEN_TYPES | {NOTIFICATION}
 # From the answer to its first byte, on a loop that a returning crowd keeps busy.
 START_WITHIN_S = 30.0
 
@@ -44,8 +43,8 @@ class Connection:
     """What one client receives, as a speaker: nothing in here waits."""
 
     __slots__ = (
-        "_announced", "_backlog", "_beat_due", "_beat_timer", "_came_early", "_choosing", "_closing", "_edge",
-        "_expiry_due", "_greeting", "_handover", "_has_ended", "_heartbeat_s", "_is_bound", "_loop", "_news",
+        "_announced", "_as_of", "_backlog", "_beat_due", "_beat_timer", "_came_early", "_choosing", "_closing",
+        "_edge", "_expiry_due", "_greeting", "_handover", "_has_ended", "_heartbeat_s", "_is_bound", "_loop", "_news",
         "_opened_at_head", "_said_all", "_selection", "_session_timer", "_since", "_trimmed_to", "_view", "_wake",
         "_wrote_at", "address", "id", "opened_at", "session", "span", "tags",
     )  # fmt: skip
@@ -59,8 +58,7 @@ class Connection:
         self.span: Span = INVALID_SPAN
         """Of the request, for as long as the stream is open; ended with it."""
         self._edge, self._selection, self._view = edge, selection, view or View(selection)
-        self._since: Mapping[str, int] = {}
-        self.tags = self.tags_with({})
+        self.tags = self.tags_as_of(0, {})
         self._heartbeat_s = selection.heartbeat_s or edge.settings.heartbeat_s
         self._loop = asyncio.get_running_loop()
         self._wake = _nobody_writes_yet
@@ -69,7 +67,7 @@ class Connection:
         self._greeting: bytes | None = None
         self._closing: CloseReason | None = None
         self._news: bytes | None = None
-        self._choosing = False
+        self._choosing: int | None = None
         self._trimmed_to: int | None = None
         self._beat_due = self._has_ended = self._expiry_due = self._came_early = self._said_all = False
         self._announced = self._opened_at_head = 0
@@ -112,8 +110,7 @@ class Connection:
         if self._handover is None:
             self._came_early = True
             return
-        if entry.type in INBOX_TYPES:
-            self._edge.inbox_moved(self, entry)
+        self._heed(entry, is_live=True)
         if self._closing is not None or not self._shows(entry):
             return
         offer = self._handover.offer(entry.position, self._view.framed(entry, frame))
@@ -130,7 +127,7 @@ class Connection:
 
     def bound(self) -> None:
         """The feed has all our tags."""
-        if self._choosing:
+        if self._choosing is not None:
             return
         self._is_bound = True
         if self._handover is not None:
@@ -150,30 +147,38 @@ class Connection:
         """Whether the user's subscriptions count: who names topics has chosen."""
         return self._selection.topics is None
 
-    def tags_with(self, topics: Mapping[str, int]) -> frozenset[str]:
-        """The tags of the connection where its user follows these, each from a position on."""
-        self._since = topics
+    def tags_as_of(self, position: int, topics: Mapping[str, int]) -> frozenset[str]:
+        """The tags of the connection where its user, as of a position, follows these, each from a position on."""
+        self._as_of, self._since = position, topics
         granted = connection_tags(self.session.own_tags, self.session.grants, self._selection.topics)
         own = {f"connection:{self.id}", control_tag(self.session.sub), inbox_tag(self.session.sub)}
         return granted | own | frozenset(topics)
 
-    def choose(self) -> None:
-        """The tags are about to change, as of what was delivered last: nothing more is live until `chosen`.
+    @property
+    def is_choosing(self) -> bool:
+        """Whether its tags are about to change."""
+        return self._choosing is not None and not self.is_closing
+
+    def _choose(self, position: int) -> None:
+        """The user follows other topics since this position: nothing is live until the tags are of a later one.
 
         Then the log is read from there, with the new tags: of a topic, everything after it was followed.
         """
-        self._choosing = True
+        is_first, self._choosing = self._choosing is None, position
         self.interrupted()
         if self._backlog is not None and self._handover is not None:
             # It reads with the tags as they were. What it has shown was sent, and is not read again.
             self._backlog.stop()
             self._backlog = None
             self._handover.sent = max(self._handover.sent, self._announced)
+        if is_first:
+            self._edge.topics_changed(self)
 
     def chosen(self) -> None:
-        """The feed has the new tags."""
-        self._choosing = False
-        self.bound()
+        """The feed has the tags of `tags_as_of`; they may be outdated already."""
+        if self._choosing is not None and self._choosing <= self._as_of:
+            self._choosing = None
+            self.bound()
 
     def tell(self, frame: bytes) -> None:
         """Says something between the events, soon; what was not said yet is outdated."""
@@ -270,8 +275,8 @@ class Connection:
 
     @property
     def is_closing(self) -> bool:
-        """Whether the stream has been told to end."""
-        return self._closing is not None
+        """Whether the stream has been told to end, or has."""
+        return self._closing is not None or self._has_ended
 
     def noticed(self) -> None:
         """The view has something to say."""
@@ -281,13 +286,24 @@ class Connection:
         # Not at once: whoever closes us may be walking over the connections.
         self._loop.call_soon(self._edge.leave, self)
 
+    def _heed(self, entry: Entry, *, is_live: bool) -> None:
+        """What an entry means for the stream itself: other counts to tell, other topics to follow."""
+        is_hidden = self._is_hidden(entry)
+        if self._view.takes_news and (is_hidden or entry.type == NOTIFICATION):
+            self._edge.inbox_moved(self, entry, is_live=is_live)
+        if is_hidden and entry.type == SUBSCRIPTION and self.follows_topics and entry.position > self._as_of:
+            self._choose(entry.position)
+
+    def _is_hidden(self, entry: Entry) -> bool:
+        return entry.type in HIDDEN_TYPES and inbox_tag(self.session.sub) in entry.audience
+
     def _shows(self, entry: Entry) -> bool:
         """Whether the client gets to see the entry. Obeys it first where it is a control event."""
         if entry.type in control.TYPES and control_tag(self.session.sub) in entry.audience:
             if reason := control.close_reason(entry, self.session, self._opened_at_head):
                 self.close(reason)
             return False
-        if entry.type in HIDDEN_TYPES and inbox_tag(self.session.sub) in entry.audience:
+        if self._is_hidden(entry):
             return False
         if self._view.shows(entry):
             return True
@@ -308,13 +324,13 @@ class Connection:
     def _replay(self, handover: Handover[EventFrame], max_bytes: int) -> Sequence[Piece]:
         """What the log has for a stream that is behind."""
         if self._backlog is None:
-            if self._choosing or not handover.must_read:
+            if self._choosing is not None or not handover.must_read:
                 return ()
             self._backlog = Backlog(self.id, handover, self._read, self._replayed, self._woken)
         due = self._backlog.take(max_bytes)
         if traced := written.replayed(due):
             self._edge.traces.delivered(traced, self, replayed=True)
-        if self._backlog.is_over:
+        if self._backlog is not None and self._backlog.is_over:
             self._backlog = None
             # Where its end concerned others, the client is told at once that it has caught up.
             self._beat_due |= handover.progress > self._announced
@@ -328,6 +344,7 @@ class Connection:
         return page
 
     def _replayed(self, entry: Entry) -> EventFrame | None:
+        self._heed(entry, is_live=False)
         if self._closing is not None or not self._shows(entry) or not self._is_of_its_time(entry):
             return None
         self._announced = entry.position

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
+from services.edge import looking
 from services.edge.connection import Connection
 from services.edge.control import Revocations
 from services.edge.fanout import Fanout
@@ -24,11 +25,11 @@ from services.edge.sessions import NoSession, Session
 from services.edge.subjects import Subjects
 from services.edge.traces import DeliveryTraces
 from services.edge.view import View
-from shared.folds.inbox import SUBSCRIPTION
+from shared.folds.inbox import Topics
 from shared.model.control import control_tag
 from shared.model.cursor import Cursor
 from shared.model.entry import Entry, Head, Page
-from shared.model.errors import LogUnavailable, Unavailable
+from shared.model.errors import Unavailable
 from shared.model.event import Event
 from shared.model.notification import TYPE as NOTIFICATION
 from shared.model.settings import Settings
@@ -46,11 +47,10 @@ DRAIN_GRACE_S = 3.0
 # What the log says of the sessions of users who were here last; of the others it is read again.
 REMEMBERED_USERS = 10_000
 CONTROL_PAGE_ENTRIES = 500
-# How long a logout waits to see its own event in the log, and how often it looks.
-REVOKED_WITHIN_S = 2.0
+# How long a request waits to see its own event in the log.
+LOGGED_WITHIN_S = 2.0
 # Until the topics of a user are asked for again, while broker or log are away; jittered.
 CHOOSE_AGAIN_S = 1.0
-LOOK_EVERY_S = 0.02
 
 
 class Draining(Unavailable):
@@ -129,14 +129,14 @@ class Edge:
             # Only what is read after the binding proves that everything above its head comes live, and
             # that a sign-out which is not in it will.
             head = await self.check(session)
-            if connection.follows_topics and (topics := await self._topics(session, head)):
-                await self._fanout.change(self._scope_of(session), connection, connection.tags_with(topics))
+            if connection.follows_topics and await self._follow(connection, head):
                 head = await self.check(session)
             start = await view.open(connection.tags, head)
             connection.begin(start, head.last)
         except BaseException:
             connection.end()
             raise
+        self._make_room(session.sub)
         self.presence.opened(connection)
         _count_opened(selection, start.reset)
         if self._draining:
@@ -190,9 +190,15 @@ class Edge:
         mine = self._connections.setdefault(connection.session.sub, {})
         mine[connection] = None
         self._count += 1
-        staying = [connection for connection in mine if not connection.is_closing]
-        if len(staying) > self.settings.connections_per_user:
-            staying[0].close(CloseReason.TOO_MANY)
+
+    def _make_room(self, sub: str) -> None:
+        """Closes the user's oldest stream where there is one too many. Those that are only being opened do not count:
+
+        most of what is refused is refused late, and must not cost anybody a stream.
+        """
+        open_ = [each for each in self._connections.get(sub, ()) if each.has_begun and not each.is_closing]
+        if len(open_) > self.settings.connections_per_user:
+            open_[0].close(CloseReason.TOO_MANY)
 
     def _check_limits(self, session: Session, address: str) -> None:
         now_s = asyncio.get_running_loop().time()
@@ -236,37 +242,45 @@ class Edge:
         """Publishes an event of ours, and returns its position once the log has it. Raises `Unavailable`."""
         await self._broker.publish(event)
         identity = (event.source, event.id)
-        for _ in range(int(REVOKED_WITHIN_S / LOOK_EVERY_S)):
-            if (position := (await self._log.positions([identity])).get(identity)) is not None:
-                return position
-            await asyncio.sleep(LOOK_EVERY_S)
-        # It is published, so it will come; the caller must not believe that it already has.
-        raise LogUnavailable("the event was published, and is not in the log yet")
+
+        async def position() -> int | None:
+            return (await self._log.positions([identity])).get(identity)
+
+        # Without it the caller must not believe that it has come; published, it will.
+        return await looking.found(position, LOGGED_WITHIN_S, "the event was published, and is not in the log yet")
 
     # The inbox.
 
-    def inbox_moved(self, connection: Connection, entry: Entry) -> None:
-        """A live entry may have changed the counts of the connection's user, or the topics that they follow."""
+    def inbox_moved(self, connection: Connection, entry: Entry, *, is_live: bool) -> None:
+        """An entry may have changed the counts of the connection's user."""
         self._news.due(connection.session.sub, entry.position)
-        if entry.type == NOTIFICATION:
+        if is_live and entry.type == NOTIFICATION:
             self.inbox_traces.notified(connection, entry)
-        if entry.type == SUBSCRIPTION and connection.follows_topics:
-            connection.choose()
-            self._spawn(self._choose_again(connection, entry.position), "edge-topics")
 
-    async def _choose_again(self, connection: Connection, position: int) -> None:
-        """Binds the connection to what its user follows as of this position; tries until it is, or has ended."""
-        while not connection.is_closing:
+    def topics_changed(self, connection: Connection) -> None:
+        """The connection's user follows other topics than before."""
+        self._spawn(self._follow_on(connection), "edge-topics")
+
+    async def _follow_on(self, connection: Connection) -> None:
+        """Has the connection follow what its user does by now; tries until it does, or has ended."""
+        while connection.is_choosing:
             try:
-                known = await self.inbox.known_topics(connection.session, position)
-                tags = connection.tags_with(self.inbox.followed(connection.session, known))
-                await self._fanout.change(self._scope_of(connection.session), connection, tags)
+                await self._follow(connection, await self._log.head())
             except Unavailable as trouble:
                 log.info("topics wait: %s", trouble, extra={"connection": connection.id})
                 await asyncio.sleep(CHOOSE_AGAIN_S * random.uniform(0.5, 1.5))
             else:
                 connection.chosen()
-                return
+
+    async def _follow(self, connection: Connection, head: Head) -> bool:
+        """Binds the connection to what its user follows as of this head; whether it was bound to something else."""
+        topics = await self._topics(connection.session, head)
+        tags = connection.tags_as_of(topics.position, self.inbox.followed(connection.session, topics))
+        # While it is choosing, an earlier try may have left its tags unbound.
+        if tags == connection.tags and not connection.is_choosing:
+            return False
+        await self._fanout.change(self._scope_of(connection.session), connection, tags)
+        return True
 
     async def tags_of(self, session: Session, topics: Collection[str] | None, head: Head) -> frozenset[str]:
         """What a session may see that was checked: by itself, by its grants and by what its user follows.
@@ -276,15 +290,17 @@ class Edge:
             head: where the log ended when the session was checked.
         """
         tags = connection_tags(session.own_tags, session.grants, topics)
-        return tags if topics is not None else tags.union(await self._topics(session, head))
+        if topics is not None:
+            return tags
+        return tags.union(self.inbox.followed(session, await self._topics(session, head)))
 
-    async def _topics(self, session: Session, head: Head) -> Mapping[str, int]:
-        """The tags of topics that the user follows: as the model has it, and what it has not folded yet."""
+    async def _topics(self, session: Session, head: Head) -> Topics:
+        """What the user says of topics: as the model has it, and what it has not folded yet."""
         known = await self.inbox.known_topics(session)
         while known.position < head.last:
             page = await self._log.read(known.position, CONTROL_PAGE_ENTRIES, [inbox_tag(session.sub)])
             known = known.after(page.entries, page.through)
-        return self.inbox.followed(session, known)
+        return known
 
     # What connections share.
 
@@ -341,14 +357,15 @@ class Edge:
                 connection.close(CloseReason.LOG_REPLACED)
         return is_another
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        if not task.cancelled() and (error := task.exception()) and not isinstance(error, Unavailable):
             log.error("%s failed", task.get_name(), exc_info=error)
 
 

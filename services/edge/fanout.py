@@ -80,7 +80,9 @@ class Scope:
         listener.bound()
 
     async def change(self, listener: Listener, tags: frozenset[str]) -> None:
-        """Returns once the feed has these tags for the listener. Raises `BrokerUnavailable`."""
+        """Returns once the feed has these tags for the listener. Raises `BrokerUnavailable`; who has left stays out."""
+        if listener not in self._listeners:
+            return
         before, listener.tags = listener.tags, tags
         self._add(listener)
         self._let_go(listener, before - tags)
@@ -118,6 +120,10 @@ class Scope:
 
     async def _reconcile(self) -> None:
         """Binds what the connections need, and lets some go that they do not. Joins that wait here share one go."""
+        # In a task of its own: a client that goes away while it waits would break off what all others share.
+        await asyncio.shield(self._spawn(self._reconcile_in_turn(), "edge-bind"))
+
+    async def _reconcile_in_turn(self) -> None:
         async with self._reconciling:
             if not self._listeners:
                 await self._close_feed()
@@ -207,19 +213,22 @@ class Scope:
             listener.progressed(position)
 
     def _on_entry(self, entry: Entry) -> None:
-        frame: EventFrame | None = None
-        for tag in entry.audience:
-            listeners = self._by_tag.get(tag)
-            if listeners:
-                frame = frame or self._encode(entry)
-                for listener in listeners:
-                    listener.deliver(entry, frame)
+        concerned = [self._by_tag[tag] for tag in entry.audience if tag in self._by_tag]
+        if not concerned:
+            return
+        frame = self._encode(entry)
+        # Whoever holds several of its tags takes it once. Most events have one tag: nothing is put together then.
+        for listener in concerned[0] if len(concerned) == 1 else set().union(*concerned):
+            listener.deliver(entry, frame)
 
 
 class Spawn(Protocol):
-    """Starts a named background task that somebody watches."""
+    """Starts a named background task that somebody watches.
 
-    def __call__(self, work: Coroutine[Any, Any, None], name: str) -> None: ...
+    What it raises is logged, but for `Unavailable`: that is for whoever waits for the task.
+    """
+
+    def __call__(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]: ...
 
 
 class Fanout:
@@ -242,7 +251,7 @@ class Fanout:
             self._drop_if_empty(key, scope)
 
     async def change(self, key: str, listener: Listener, tags: frozenset[str]) -> None:
-        """Delivers what these tags may see instead. Raises `BrokerUnavailable`; without its scope nothing happens."""
+        """Delivers what these tags may see instead. Raises `BrokerUnavailable`; for who has left nothing happens."""
         if scope := self._scopes.get(key):
             await scope.change(listener, tags)
 

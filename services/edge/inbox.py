@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
+from services.edge import looking
 from services.edge.grants import NotGranted, is_granted
 from services.edge.inbox_requests import Marking, marked, subscription_changed, topic_tag
 from services.edge.sessions import Session
@@ -16,14 +16,13 @@ from shared.folds.inbox_reading import MAX_COUNTED, Counts, Page, Viewer, Wanted
 from shared.folds.inbox_reading import subscriptions as reading_subscriptions
 from shared.folds.moments import shown
 from shared.model.cursor import Cursor
-from shared.model.errors import InvalidInput, LogUnavailable, ModelMissing
+from shared.model.errors import InvalidInput, ModelMissing
 from shared.model.event import Event
 from shared.model.read_model import Reading
 from shared.ports.read_models import ReadModels
 
-# How long a request waits to see its own event folded, and how often it looks.
+# How long a request waits to see its own event folded.
 FOLDED_WITHIN_S = 2.0
-LOOK_EVERY_S = 0.02
 
 Result = TypeVar("Result")
 
@@ -78,19 +77,11 @@ class Inbox:
         """What the user follows and mutes. Raises `LogUnavailable`."""
         return await self._read(reading_subscriptions(session.sub), at_least)
 
-    async def known_topics(self, session: Session, at_least: int = 0) -> Topics:
-        """The same for a stream. Raises `LogUnavailable`.
-
-        Args:
-            at_least: a position that must have been folded; for 0 a model that is only being built has nothing.
-        """
+    async def known_topics(self, session: Session) -> Topics:
+        """The same for a stream; of a model that is only being built, nothing. Raises `LogUnavailable`."""
         try:
-            if at_least:
-                await self._folded(at_least)
             found = await self._models.read(MODEL.name, reading_subscriptions(session.sub))
         except ModelMissing:
-            if at_least:
-                raise
             return Topics(0, {})
         return Topics(found.generation.position, {each.topic: each for each in found.result})
 
@@ -118,12 +109,13 @@ class Inbox:
 
     async def _folded(self, position: int) -> None:
         """Returns once the model holds the log up to a position. Raises `LogUnavailable` after `FOLDED_WITHIN_S`."""
-        for _ in range(int(FOLDED_WITHIN_S / LOOK_EVERY_S)):
+
+        async def is_folded() -> bool | None:
             found = await self._models.read(MODEL.name, _nothing())
-            if found.generation.position >= position:
-                return
-            await asyncio.sleep(LOOK_EVERY_S)
-        raise LogUnavailable("what was changed is in the log, and not yet in the inbox")
+            return True if found.generation.position >= position else None
+
+        missing = "what was changed is in the log, and not yet in the inbox"
+        await looking.found(is_folded, FOLDED_WITHIN_S, missing)
 
 
 def _nothing() -> Reading[None]:

@@ -12,6 +12,7 @@ import pytest
 from services.edge import frames
 from services.edge.connection import Connection
 from services.edge.edge import Edge
+from services.edge.inbox_requests import subscription_changed
 from services.edge.selection import Selection
 from services.edge.sessions import Session
 from services.edge.view import Start
@@ -28,9 +29,12 @@ UNTIL = int(time.time()) + 86_400
 SESSION = Session("alice", "sid", (), time.time(), UNTIL, UNTIL)
 
 
-def entry_at(position: int) -> Entry:
-    attributes = {"specversion": "1.0", "id": str(position), "source": "/t", "type": "t", "audience": "user:alice"}
-    event = Event.from_attributes(attributes)
+def entry_at(position: int, audience: str = "user:alice") -> Entry:
+    attributes = {"specversion": "1.0", "id": str(position), "source": "/t", "type": "t", "audience": audience}
+    return entry_of(Event.from_attributes(attributes), position)
+
+
+def entry_of(event: Event, position: int) -> Entry:
     return Entry(
         position, None, event.source, event.id, event.type, None, event.tags, False, None, None,
         datetime.now(UTC), event.public_json(),
@@ -149,3 +153,94 @@ async def test_a_backlog_that_retention_overtook_says_so() -> None:
     assert b"history-trimmed" in reset
     assert b"id: log1.7\n" in reset
     assert first.startswith(b"id: log1.8\n")
+
+
+class LogOfTopics(LogOfOne):
+    """Alice follows a topic at 1 and another at 3; each of them has an event then, and the last is hers."""
+
+    entries = (
+        entry_of(subscription_changed("alice", "a", "followed", None), 1),
+        entry_at(2, "topic:a"),
+        entry_of(subscription_changed("alice", "b", "followed", None), 3),
+        entry_at(4, "topic:b"),
+        entry_at(5),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.choosing = 0
+        self.told: list[tuple[int, bool]] = []
+
+    async def read(self, after: int, tags: Any) -> Page:
+        found = [each for each in self.entries if each.position > after and not set(tags).isdisjoint(each.audience)]
+        return Page(found, 5, Head("log1", 5))
+
+    def inbox_moved(self, connection: Connection, entry: Entry, *, is_live: bool) -> None:
+        self.told.append((entry.position, is_live))
+
+    def topics_changed(self, connection: Connection) -> None:
+        self.choosing += 1
+
+
+def ids_of(text: bytes) -> list[int]:
+    return [int(line.rsplit(b".")[1]) for line in text.splitlines() if line.startswith(b"id: ")]
+
+
+async def test_topics_that_change_while_others_are_being_chosen_are_chosen_as_well() -> None:
+    """Two topics were followed one after the other. The first choice was taken for the second one's, too.
+
+    What came of the second topic until it was bound at last was lost to the stream.
+    """
+    edge = LogOfTopics()
+    connection = Connection(cast("Edge", edge), SESSION, Selection(), "")
+    connection.bound()
+    connection.begin(Start(0), head=0)
+    stream = asgi_body(connection)
+    assert b"event: connected" in await anext(stream)
+    for entry in (edge.entries[0], edge.entries[2]):
+        connection.deliver(entry, edge.encode(entry))
+    assert edge.choosing == 1, "one chooses until all is chosen"
+
+    connection.tags = connection.tags_as_of(1, {"topic:a": 1})
+    connection.chosen()
+    assert connection.is_choosing
+    connection.tags = connection.tags_as_of(3, {"topic:a": 1, "topic:b": 3})
+    connection.chosen()
+    assert not connection.is_choosing
+    async with asyncio.timeout(10):
+        assert ids_of(await anext(stream)) == [2, 4, 5]
+    connection.end()
+    await cast("Any", stream).aclose()
+
+
+async def test_topics_that_changed_while_a_stream_had_no_feed_are_chosen_as_the_log_tells_of_them() -> None:
+    """Followed by way of another edge while the broker was away from this one: it never came to the stream."""
+    edge = LogOfTopics()
+    connection = Connection(cast("Edge", edge), SESSION, Selection(), "")
+    connection.tags = connection.tags_as_of(1, {"topic:a": 1})
+    connection.bound()
+    connection.begin(Start(1), head=1)
+    stream = asgi_body(connection)
+    assert b"event: connected" in await anext(stream)
+    connection.interrupted()
+    connection.bound()
+    async with asyncio.timeout(10):
+        assert ids_of(await anext(stream)) == [2]
+    assert (edge.choosing, edge.told) == (1, [(3, False)])
+    connection.tags = connection.tags_as_of(5, {"topic:a": 1, "topic:b": 3})
+    connection.chosen()
+    async with asyncio.timeout(10):
+        assert ids_of(await anext(stream)) == [4, 5]
+    assert edge.choosing == 1
+    connection.end()
+    await cast("Any", stream).aclose()
+
+
+async def test_who_ends_while_its_topics_are_chosen_has_nothing_to_choose_any_more() -> None:
+    edge = LogOfTopics()
+    connection = Connection(cast("Edge", edge), SESSION, Selection(), "")
+    connection.begin(Start(0), head=0)
+    connection.deliver(edge.entries[0], edge.encode(edge.entries[0]))
+    assert connection.is_choosing
+    connection.end()
+    assert not connection.is_choosing

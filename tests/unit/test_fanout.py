@@ -44,6 +44,8 @@ class BrokerHere:
         self.feeds: list[FeedHere] = []
         self.failing: set[str] = set()
         self.calls: list[str] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def open_feed(
         self,
@@ -58,6 +60,7 @@ class BrokerHere:
     async def step(self, name: str) -> None:
         self.calls.append(name)
         await asyncio.sleep(0)
+        await self.answers.wait()
         if name in self.failing:
             raise BrokerUnavailable(f"{name} fails")
 
@@ -98,14 +101,15 @@ class Setup:
         self.encoded += 1
         return entry.event
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
 
     async def settled(self) -> None:
         while self.tasks:
-            await asyncio.gather(*self.tasks)
+            await asyncio.gather(*self.tasks, return_exceptions=True)
 
     def dispatch(self, position: int, *audience: str) -> None:
         entry = Entry(position, None, "/s", str(position), "t", None, audience, False, None, None, NOW, b"{}")
@@ -175,7 +179,7 @@ async def test_who_joins_does_not_wait_for_all_that_many_leave_behind(setup: Set
     for client in going:
         setup.fanout.leave("edge", client)
     await setup.fanout.join("edge", Client("user:new"))
-    assert len(setup.broker.open_feeds[0].tags) >= 9 * UNBIND_AT_ONCE
+    assert len(setup.broker.open_feeds[0].tags) >= 8 * UNBIND_AT_ONCE
     await setup.settled()
     assert setup.broker.open_feeds[0].tags == {"everyone", "user:new"}
 
@@ -218,6 +222,50 @@ async def test_a_join_that_fails_interrupts_the_others_until_the_feed_is_back(se
     assert stays.log == ["bound", "interrupted", "bound"]
     setup.dispatch(1, "user:a")
     assert (stays.received, late.received) == ([1], [])
+
+
+@pytest.mark.parametrize("at", ["open", "bind"])
+async def test_a_client_that_goes_while_it_joins_breaks_off_nothing_for_the_others(setup: Setup, at: str) -> None:
+    """Its request is cancelled in the middle of a binding. The feed of the whole edge was given up for that."""
+    stays, goes, waits = Client("user:a"), Client("user:b"), Client("user:c")
+    if at == "bind":
+        await setup.fanout.join("edge", stays)
+    setup.broker.calls.clear()
+    setup.broker.answers.clear()
+    going = asyncio.create_task(setup.fanout.join("edge", goes))
+    waiting = asyncio.create_task(setup.fanout.join("edge", waits))
+    await eventually(lambda: at in setup.broker.calls)
+    going.cancel()
+    await asyncio.wait([going])
+    assert going.cancelled()
+    setup.broker.answers.set()
+    await waiting
+    await setup.settled()
+    assert (stays.log, waits.log) == (["bound"] if at == "bind" else [], ["bound"])
+    assert len(setup.broker.feeds) == 1
+    assert setup.broker.open_feeds[0].tags == set().union(*(c.tags for c in (stays, waits) if c.log))
+
+
+async def test_who_left_is_not_brought_back_by_a_change_of_its_tags(setup: Setup) -> None:
+    """A tab follows a topic and is closed. The edge delivered to what was left of it until it was stopped."""
+    stays, goes = Client("user:a"), Client("user:a")
+    await setup.fanout.join("a", stays)
+    await setup.fanout.join("a", goes)
+    setup.fanout.leave("a", goes)
+    await setup.fanout.change("a", goes, frozenset({"user:a", "topic:t"}))
+    await setup.settled()
+    setup.dispatch(1, "user:a")
+    assert (stays.received, goes.received) == ([1], [])
+    assert setup.broker.open_feeds[0].tags == {"user:a"}
+
+
+async def test_who_holds_several_tags_of_an_event_takes_it_once(setup: Setup) -> None:
+    """Each further time told its trace, and had the user's counts looked up, for nothing."""
+    both, one = Client("user:a", "topic:t"), Client("topic:t")
+    for client in (both, one):
+        await setup.fanout.join("edge", client)
+    setup.dispatch(1, "user:a", "topic:t", "user:nobody")
+    assert (both.received, one.received) == ([1], [1])
 
 
 async def test_a_lost_feed_is_opened_again_with_all_bindings(setup: Setup) -> None:
