@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from services.edge.parameters import flag, number, refuse_unknown
 from shared.folds.inbox import MARKED, SUBSCRIPTION
 from shared.folds.inbox_reading import Wanted
 from shared.folds.moments import parsed, shown
@@ -45,15 +46,15 @@ class Marking:
 
 def parse_page(parameters: Mapping[str, str], head: Head) -> Wanted:
     """The query of a page. Raises `InvalidInput`, naming the parameter."""
-    _refuse_unknown(parameters, PAGE_PARAMETERS)
+    refuse_unknown(parameters, PAGE_PARAMETERS)
     level, cursor = parameters.get("level"), parameters.get("cursor")
     if level is not None and level not in LEVELS:
         raise InvalidInput("level", f"{level[:40]!r} is unknown", f"use one of: {', '.join(LEVELS)}")
     return Wanted(
-        limit=_number(parameters.get("limit", str(DEFAULT_PAGE))),
+        limit=number(parameters, "limit", DEFAULT_PAGE, MAX_PAGE),
         below=MAX_INTEGER if cursor is None else _position("cursor", cursor, head),
-        unread=_flag("unread", parameters),
-        archived=_flag("archived", parameters),
+        unread=flag(parameters, "unread"),
+        archived=flag(parameters, "archived"),
         level=level,
         topic=parameters.get("topic"),
         since=_moment("since", parameters.get("since")),
@@ -111,12 +112,6 @@ def _event(type_: str, sub: str, data: dict[str, Any]) -> Event:
     return Event.from_attributes(attributes | {"time": time, "audience": inbox_tag(sub), "data": data})
 
 
-def _refuse_unknown(parameters: Mapping[str, str], known: Sequence[str]) -> None:
-    for name in parameters:
-        if name not in known:
-            raise InvalidInput(name[:60], "there is no such parameter", f"use one of: {', '.join(known)}")
-
-
 def _position(name: str, text: object, head: Head) -> int:
     """The position of a cursor of this log. Raises `InvalidInput`."""
     if not isinstance(text, str):
@@ -130,19 +125,6 @@ def _position(name: str, text: object, head: Head) -> int:
     if cursor.position > head.last:
         raise InvalidInput(name, "it lies beyond the end of the log", "send the cursor of a page or of a frame")
     return cursor.position
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PAGE):
-        raise InvalidInput("limit", f"{text[:40]!r} is out of range", f"give a number from 1 to {MAX_PAGE}")
-    return int(text)
-
-
-def _flag(name: str, parameters: Mapping[str, str]) -> bool:
-    text = parameters.get(name, "0")
-    if text not in ("0", "1"):
-        raise InvalidInput(name, f"{text[:40]!r} is neither 0 nor 1", "use 1 for yes")
-    return text == "1"
 
 
 def _moment(name: str, text: object) -> str | None:

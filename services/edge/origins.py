@@ -7,9 +7,8 @@ Sources: the Fetch standard on CORS, https://fetch.spec.whatwg.org/#http-cors-pr
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from urllib.parse import urlsplit
 
-ALLOWED_METHODS = "GET, POST, DELETE, OPTIONS"
+ALLOWED_METHODS = "GET, POST, PUT, DELETE, OPTIONS"
 ALLOWED_HEADERS = "Authorization, Content-Type, Last-Event-ID"
 # Browsers keep a preflight's answer for so long; Chromium at most for two hours.
 PREFLIGHT_MAX_AGE_S = 600
@@ -45,4 +44,5 @@ def cors_headers(origin: str | None, allowed: Collection[str], *, preflight: boo
 
 def _is_own(origin: str, host: str) -> bool:
     # The scheme is left out: behind a proxy that ends TLS, ours is not the browser's.
-    return urlsplit(origin).netloc.lower() == host.lower() != ""
+    _, separator, named = origin.partition("://")
+    return separator != "" and named.lower() == host.lower() != ""

@@ -13,11 +13,17 @@ from services.edge import control, openapi
 from services.edge.door import Doorkeeper, bearer_token, private
 from services.edge.edge import Edge
 from services.edge.guard import STREAM_PATH, guarded_blueprint
+from services.edge.parameters import flag, number, refuse_unknown
 from services.edge.selection import parse_selection
 from services.edge.sessions import NoSession, Session
 from services.edge.streaming import streamed
 from shared.model.control import control_tag, disconnected
 from shared.model.errors import InvalidInput
+
+SIGN_OUT_PARAMETERS = ("everywhere",)
+LIST_PARAMETERS = ("user", "after", "limit")
+DISCONNECT_PARAMETERS = ("user", "session")
+DEFAULT_LISTED = 100
 
 
 def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
@@ -40,6 +46,7 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
 
     @routes.delete("/v1/session")
     async def end_session() -> Response:
+        refuse_unknown(request.args, SIGN_OUT_PARAMETERS)
         response = Response(status=HTTPStatus.NO_CONTENT)
         response.delete_cookie(cookie.name, path="/", secure=cookie.secure, httponly=True, samesite="Lax")
         try:
@@ -47,7 +54,7 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
         except NoSession:
             # Signing out twice is no error.
             return private(response)
-        everywhere = _flag("everywhere")
+        everywhere = flag(request.args, "everywhere")
         await edge.announce(
             control.revoked(session.sub, None if everywhere else session.sid, time.time(), "signed-out")
         )
@@ -67,7 +74,8 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
     @routes.get("/v1/connections")
     async def list_connections() -> Response:
         door.operator()
-        limit = _number("limit", 100, openapi.MAX_LISTED)
+        refuse_unknown(request.args, LIST_PARAMETERS)
+        limit = number(request.args, "limit", DEFAULT_LISTED, openapi.MAX_LISTED)
         found = await edge.store.connections(
             sub=request.args.get("user"), after=request.args.get("after", ""), limit=limit
         )
@@ -83,6 +91,7 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
     @routes.delete("/v1/connections")
     async def disconnect() -> Response:
         by = door.operator()
+        refuse_unknown(request.args, DISCONNECT_PARAMETERS)
         await edge.announce(disconnected(_user(), request.args.get("session"), by))
         return private(Response(status=HTTPStatus.NO_CONTENT))
 
@@ -93,13 +102,6 @@ def blueprint(edge: Edge, door: Doorkeeper) -> Blueprint:
     return routes
 
 
-def _flag(name: str) -> bool:
-    text = request.args.get(name, "0")
-    if text not in ("0", "1"):
-        raise InvalidInput(name, f"{text[:40]!r} is neither 0 nor 1", "use 1 for yes")
-    return text == "1"
-
-
 def _user() -> str:
     sub = request.args.get("user", "")
     try:
@@ -108,13 +110,6 @@ def _user() -> str:
         fix = "name the user whose connections shall close"
         raise InvalidInput("user", f"{sub[:40]!r} is no user", fix) from None
     return sub
-
-
-def _number(name: str, default: int, highest: int) -> int:
-    text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= highest):
-        raise InvalidInput(name, f"{text[:40]!r} is out of range", f"give a number from 1 to {highest}")
-    return int(text)
 
 
 def _about(session: Session) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from services.edge.grants import MAX_ASKED_TOPICS, MAX_TYPE_PATTERNS, TypeFilter, parse_list
 from services.edge.handover import EARLIEST
+from services.edge.parameters import refuse_unknown
 from shared.model.cursor import Cursor
 from shared.model.errors import InvalidInput
 
@@ -39,9 +40,7 @@ def parse_selection(
     since no browser can mend it and any error status would stop its EventSource for good; an
     unreadable parameter was written by somebody: tell them.
     """
-    for name in parameters:
-        if name not in known:
-            raise InvalidInput(name[:60], "there is no such parameter", f"use one of: {', '.join(known)}")
+    refuse_unknown(parameters, known)
     types = parameters.get("types")
     topics = parameters.get("topics")
     return Selection(

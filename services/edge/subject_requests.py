@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.edge.grants import MAX_ASKED_TOPICS, parse_list
+from services.edge.parameters import number, refuse_unknown
 from services.edge.selection import PARAMETERS as STREAM_PARAMETERS
 from shared.folds.streams import STATUSES, checked_prefix
 from shared.model.cursor import Cursor
@@ -35,13 +36,6 @@ class Wanted:
     limit: int
 
 
-def refuse_unknown(parameters: Mapping[str, str], known: tuple[str, ...]) -> None:
-    """Raises `InvalidInput` for a parameter that does not exist."""
-    for name in parameters:
-        if name not in known:
-            raise InvalidInput(name[:60], "there is no such parameter", f"use one of: {', '.join(known)}")
-
-
 def parse_topics(parameters: Mapping[str, str]) -> tuple[str, ...] | None:
     """The topics asked for; None for all that are granted. Raises `InvalidInput`."""
     text = parameters.get(TOPICS)
@@ -55,7 +49,7 @@ def parse_listing(parameters: Mapping[str, str], log_id: str) -> Wanted:
         prefix=checked_prefix(parameters.get(PREFIX, "")),
         statuses=_statuses(parameters.get("status")),
         before=_before(parameters.get("cursor"), log_id),
-        limit=_limit(parameters.get("limit", str(DEFAULT_LISTED))),
+        limit=number(parameters, "limit", DEFAULT_LISTED, MAX_LISTED),
     )
 
 
@@ -87,9 +81,3 @@ def _before(text: str | None, log_id: str) -> int | None:
     if cursor.log_id != log_id:
         raise InvalidInput("cursor", "it is of another log", fix)
     return cursor.position
-
-
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LISTED):
-        raise InvalidInput("limit", f"{text[:40]!r} is out of range", f"give a number from 1 to {MAX_LISTED}")
-    return int(text)

@@ -10,6 +10,7 @@ from quart import Blueprint, Response, jsonify, request
 
 from services.edge.door import private
 from services.edge.guard import guarded_blueprint
+from services.edge.parameters import refuse_unknown
 from services.edge.selection import parse_selection
 from services.edge.streaming import streamed
 from services.edge.subject_requests import (
@@ -19,7 +20,6 @@ from services.edge.subject_requests import (
     parse_listing,
     parse_prefix,
     parse_topics,
-    refuse_unknown,
 )
 from services.edge.subject_view import AlreadyEnded, NoStream, SubjectView
 from services.edge.view import PrefixView

@@ -66,6 +66,9 @@ def test_many_at_once_are_paid_off() -> None:
         ("https://events.example.com:8443", None, True),
         ("null", "cross-site", True),
         ("", None, True),
+        ("https://EVENTS.example.com", None, False),
+        ("http://[", None, True),
+        ("events.example.com", None, True),
     ],
 )
 def test_foreign_pages(origin: str | None, fetch_site: str | None, expected: bool) -> None:
