@@ -43,7 +43,7 @@ def blueprints(edge: Edge, settings: Settings) -> list[Blueprint]:
     verifier = TokenVerifier.of(settings, issuer)
     if not verifier.verifies_anything and issuer is None:
         raise InvalidInput("CARILLON_JWT_SECRET", "it is not set, nor is an issuer", _SECRET_FIX)
-    tickets = Tickets(edge.store, cookie, settings.ticket_ttl_s)
+    tickets = Tickets(edge.store, _secrets(settings), settings.ticket_ttl_s)
     operators = ApiKeys(settings.operators(), "CARILLON_OPERATOR_KEYS")
     door = Doorkeeper(cookie, tickets, verifier.verify, operators)
     served = [

@@ -1,7 +1,7 @@
 """Sessions: a verified cookie. Pure but for the clock.
 
-The cookie is a JWT of ours (RFC 7519, HS256) under a key that is derived for this one purpose, so
-that a cookie is no bearer token and a bearer token no cookie.
+The cookie's key is derived for this one purpose, so that a cookie is no bearer token, and neither a bearer
+token nor what is stored of a ticket is a cookie.
 """
 
 from __future__ import annotations
@@ -58,17 +58,58 @@ class Session:
         return max(0.0, self.expires_at - time.time())
 
 
+class Seal:
+    """Sessions as text that only this server can have written: a JWT of ours (RFC 7519, HS256).
+
+    Args:
+        secrets_: the first signs; each of them verifies, so that the key can be changed under way.
+        purpose: what the text is good for; it is good for nothing else, as each purpose has a key of its own.
+    """
+
+    def __init__(self, secrets_: Sequence[str], purpose: bytes) -> None:
+        self._keys = [_derived(secret, purpose) for secret in secrets_]
+
+    def sealed(self, session: Session) -> str:
+        """The session as text."""
+        claims = {
+            "sub": session.sub,
+            "sid": session.sid,
+            "tags": list(session.grants),
+            "iat": session.opened_at,
+            "exp": session.expires_at,
+            "max": session.not_after,
+        }
+        return jwt.encode({"alg": _ALGORITHM}, claims, self._keys[0])
+
+    def opened(self, text: str) -> Session | None:
+        """The session of a text of ours, also of one that is over; None for any other text."""
+        for key in self._keys:
+            try:
+                claims = jwt.decode(text, key, algorithms=[_ALGORITHM]).claims
+                return Session(
+                    claims["sub"],
+                    claims["sid"],
+                    tuple(claims["tags"]),
+                    float(claims["iat"]),
+                    int(claims["exp"]),
+                    int(claims["max"]),
+                )
+            except (JoseError, ValueError, KeyError, TypeError):
+                continue
+        return None
+
+
 class SessionCookie:
     """Makes, reads and renews the cookie.
 
     Args:
-        secrets_: the first signs; each of them verifies, so that the key can be changed under way.
+        secrets_: as of a `Seal`.
         ttl_s: how long a session lasts that nobody renews.
         secure: whether it goes over https only.
     """
 
     def __init__(self, secrets_: Sequence[str], ttl_s: float, *, secure: bool) -> None:
-        self._keys = [_derived(secret) for secret in secrets_]
+        self._seal = Seal(secrets_, _PURPOSE)
         self._ttl_s, self.secure = ttl_s, secure
         # The prefix makes browsers refuse the cookie over http, from a subdomain, or for a path.
         self.name = "__Host-carillon" if secure else "carillon"
@@ -90,15 +131,7 @@ class SessionCookie:
 
     def sign(self, session: Session) -> str:
         """The cookie's value."""
-        claims = {
-            "sub": session.sub,
-            "sid": session.sid,
-            "tags": list(session.grants),
-            "iat": session.opened_at,
-            "exp": session.expires_at,
-            "max": session.not_after,
-        }
-        return jwt.encode({"alg": _ALGORITHM}, claims, self._keys[0])
+        return self._seal.sealed(session)
 
     def read(self, value: str | None) -> Session:
         """The session of a cookie. Raises `NoSession` for none, a forged and an expired one."""
@@ -110,25 +143,15 @@ class SessionCookie:
         return session
 
     def _verified(self, value: str) -> Session:
-        for key in self._keys:
-            try:
-                claims = jwt.decode(value, key, algorithms=[_ALGORITHM]).claims
-                return Session(
-                    claims["sub"],
-                    claims["sid"],
-                    tuple(claims["tags"]),
-                    float(claims["iat"]),
-                    int(claims["exp"]),
-                    int(claims["max"]),
-                )
-            except (JoseError, ValueError, KeyError, TypeError):
-                continue
-        raise self.refused("it is not one of ours")
+        session = self._seal.opened(value)
+        if session is None:
+            raise self.refused("it is not one of ours")
+        return session
 
     def refused(self, problem: str) -> NoSession:
         """The error that says what is wrong with the cookie, and what to do."""
         return NoSession(f"cookie {self.name}", problem, "sign in again: POST /v1/session with a bearer token")
 
 
-def _derived(secret: str) -> OctKey:
-    return OctKey.import_key(hmac.digest(secret.encode(), _PURPOSE, hashlib.sha256))
+def _derived(secret: str, purpose: bytes) -> OctKey:
+    return OctKey.import_key(hmac.digest(secret.encode(), purpose, hashlib.sha256))
