@@ -8,7 +8,9 @@ import logging
 import os
 import secrets
 import socket
+from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from services.edge import control
@@ -35,6 +37,8 @@ PLACES_EVERY_S = 5.0
 MAX_TOLD_BEHIND = 1000
 # Presence events waiting for a broker that is away; beyond them the oldest are not told.
 MAX_WAITING_EVENTS = 10_000
+# One by one, an edge that drains would tell of a few hundred closings before its time is up.
+TOLD_AT_ONCE = 200
 # A process that ends has its grace period for better things.
 GOODBYE_WITHIN_S = 1.0
 LOST = "edge-lost"
@@ -50,7 +54,7 @@ class Presence:
         self._opened: dict[str, ConnectionRecord] = {}
         self._term = ""
         self._closed: set[str] = set()
-        self._events: list[Event] = []
+        self._events: deque[Event] = deque(maxlen=MAX_WAITING_EVENTS)
         self._places_due_at = 0.0
 
     def opened(self, connection: Connection) -> None:
@@ -64,8 +68,9 @@ class Presence:
     def closed(self, connection: Connection) -> None:
         """Notes the end of a connection."""
         self._here.pop(connection.id, None)
-        if self._opened.pop(connection.id, None) is None:
-            self._closed.add(connection.id)
+        self._opened.pop(connection.id, None)
+        # Also where it was never listed, as far as is known: a call that failed may have listed it.
+        self._closed.add(connection.id)
         self._note(control.CLOSED, self._record(connection), connection.closed_because)
 
     async def run(self) -> None:
@@ -96,7 +101,6 @@ class Presence:
         opened, closed = dict(self._opened), set(self._closed)
         if opened:
             await self._store.opened(opened.values())
-            self._closed |= {id_ for id_ in opened if id_ not in self._opened}
             self._opened = {id_: record for id_, record in self._opened.items() if id_ not in opened}
         if closed:
             await self._store.closed(closed)
@@ -114,13 +118,16 @@ class Presence:
         return places_of((each.id, each.position) for each in self._here.values())
 
     async def _publish(self) -> None:
-        while self._events:
-            await self._broker.publish(self._events[0])
-            del self._events[0]
+        while told := tuple(islice(self._events, TOLD_AT_ONCE)):
+            await self._broker.publish(*told)
+            done = {event.id for event in told}
+            # Where too many came meanwhile, the oldest are gone already.
+            while self._events and self._events[0].id in done:
+                self._events.popleft()
 
     def _note(self, type_: str, record: ConnectionRecord, reason: str | None) -> None:
         if self._tell:
-            self._events = [*self._events[-MAX_WAITING_EVENTS + 1 :], control.presence(type_, record, reason)]
+            self._events.append(control.presence(type_, record, reason))
 
     def _record(self, connection: Connection) -> ConnectionRecord:
         session = connection.session

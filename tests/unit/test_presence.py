@@ -11,7 +11,7 @@ import pytest
 
 from services.edge import control
 from services.edge.connection import Connection
-from services.edge.presence import MAX_TOLD_BEHIND, Presence, places_of
+from services.edge.presence import MAX_TOLD_BEHIND, TOLD_AT_ONCE, Presence, places_of
 from services.edge.sessions import Session
 from shared.model.errors import LogUnavailable
 from shared.model.event import Event
@@ -25,6 +25,8 @@ class Backends:
 
     term: str = "first"
     is_away: bool = False
+    is_mute: bool = False
+    calls: int = 0
     listed: dict[str, ConnectionRecord] = field(default_factory=dict)
     orphans: list[ConnectionRecord] = field(default_factory=list)
     published: list[Event] = field(default_factory=list)
@@ -39,6 +41,8 @@ class Backends:
 
     async def opened(self, connections: Collection[ConnectionRecord]) -> None:
         self.listed |= {record.id: record for record in connections}
+        if self.is_mute:
+            raise LogUnavailable("it took them, and did not answer")
 
     async def closed(self, ids: Collection[str]) -> None:
         for id_ in ids:
@@ -48,8 +52,9 @@ class Backends:
         taken, self.orphans = self.orphans, []
         return taken
 
-    async def publish(self, event: Event) -> None:
-        self.published.append(event)
+    async def publish(self, *events: Event) -> None:
+        self.calls += 1
+        self.published += events
 
     def told(self) -> list[tuple[str, Any, Any]]:
         return [(event.type, event.data["connection"], event.data.get("reason")) for event in self.published]
@@ -113,6 +118,28 @@ async def test_what_a_backend_did_not_take_waits_for_the_next_round(presence: Pr
     backends.is_away = False
     await presence.flush()
     assert set(backends.listed) == {"one"}
+
+
+async def test_what_was_listed_by_a_call_that_failed_is_taken_off_again(presence: Presence, backends: Backends) -> None:
+    """It was listed as connected for as long as its edge lived: nobody knew that the call had taken effect."""
+    gone = connection("gone")
+    presence.opened(gone)
+    backends.is_mute = True
+    with pytest.raises(LogUnavailable):
+        await presence.flush()
+    presence.closed(gone)
+    backends.is_mute = False
+    await presence.flush()
+    assert backends.listed == {}
+
+
+async def test_a_drain_of_thousands_is_told_before_its_time_is_up(presence: Presence, backends: Backends) -> None:
+    """One by one, each waiting for its confirm, all but a few hundred were never told."""
+    for number in range(1000):
+        presence.opened(connection(str(number)))
+    await presence.say_goodbye()
+    assert [event.data["connection"] for event in backends.published] == [str(number) for number in range(1000)]
+    assert backends.calls == 1000 / TOLD_AT_ONCE
 
 
 async def test_an_edge_that_was_taken_for_dead_lists_its_connections_again(
