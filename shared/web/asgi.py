@@ -113,7 +113,7 @@ class HTTPConnection(ASGIHTTPConnection):
             request.body.append(event["body"])
             if not event["more_body"]:
                 request.body.set_complete()
-        elif not self._is_answered:
+        elif not (self._is_answered and asyncio.current_task() is handling):
             self._is_left = True
             handling.cancel()
 
@@ -142,6 +142,9 @@ class HTTPConnection(ASGIHTTPConnection):
         await self._send(send, cast(HTTPResponseBodyEvent, whole))
 
     async def _send(self, send: ASGISendCallable, event: ASGISendEvent) -> None:
-        """Sends it. With the last of a response Hypercorn says, in this same task, that the client has gone."""
+        """Sends it. With the last of a response Hypercorn says, in this same task, that the client has gone.
+
+        Said by another task it is so: by HTTP/2 the last waits until the client has taken all, and would for ever.
+        """
         self._is_answered = event["type"] == "http.response.body" and not event["more_body"]
         await send(event)

@@ -10,6 +10,11 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import ResponseReceived
+from h2.settings import SettingCodes
+from h2.settings import Settings as H2Settings
 from quart import Blueprint
 
 from shared.model.settings import Settings
@@ -17,6 +22,7 @@ from shared.web import server
 from shared.web.app import limited_body, make_app
 from shared.web.server import serve
 from shared.web.tcp_server import IdleConnections, TCPServer
+from tests.eventually import eventually
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNK_BYTES = 16 * 1024
@@ -142,6 +148,29 @@ async def test_who_goes_has_their_request_cancelled() -> None:
             writer.write(GET % b"stuck")
             await asked.begun.wait()
         await asked.left.wait()
+
+
+async def test_who_goes_before_all_was_taken_leaves_nothing() -> None:
+    """By HTTP/2 the end of an answer waits for the client's window: it waited on when the client had gone."""
+    async with asyncio.timeout(60), serving() as (port, _):
+        async with connected(port) as (reader, writer):
+            writer.write(GET % b"word")
+            await answer(reader)
+        before = asyncio.all_tasks()
+        async with connected(port) as (reader, writer):
+            client = H2Connection(H2Configuration(header_encoding="utf-8"))
+            client.local_settings = H2Settings(client=True, initial_values={SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            client.initiate_connection()
+            fields = {":method": "GET", ":path": "/word", ":scheme": "http", ":authority": "x"}
+            client.send_headers(1, list(fields.items()), end_stream=True)
+            writer.write(client.data_to_send())
+            answered = False
+            while not answered:
+                received = await reader.read(1024)
+                assert received, "the server closed"
+                events = client.receive_data(received)
+                answered = any(isinstance(event, ResponseReceived) for event in events)
+        await eventually(lambda: asyncio.all_tasks() <= before, within_s=30)
 
 
 async def test_who_does_not_read_is_waited_for() -> None:
