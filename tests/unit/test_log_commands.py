@@ -158,7 +158,7 @@ def test_a_log_with_entries_is_not_overwritten(folder: Path, tmp_path: Path) -> 
     ("content", "said"),
     [
         (b"", "line 1: it does not name a log"),
-        (b"what?\n", "line 1: Expecting value"),
+        (b"what?\n", "line 1: body: it is not JSON"),
         (b'{"stream":"a","version":1}\n', "line 1: it does not name a log"),
         (gzip.compress(b"x", mtime=0)[:9], "line 1"),
     ],
