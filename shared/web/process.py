@@ -60,7 +60,8 @@ async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[None]]) -> 
         stopping.set()
 
     loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C is a KeyboardInterrupt there
+    # The loops of Windows know no signal handlers; Ctrl-C is a KeyboardInterrupt there.
+    with contextlib.suppress(NotImplementedError):
         loop.add_signal_handler(signal.SIGINT, interrupt)
         loop.add_signal_handler(signal.SIGTERM, stopping.set)
     _spare_collector(loop)

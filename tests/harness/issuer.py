@@ -18,8 +18,10 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key
+from pydantic import SecretStr
 
 from infra.local.servers import free_port
+from shared.model.settings import Settings
 
 CLIENT_ID = "carillon"
 CLIENT_SECRET = "the-client's-secret"
@@ -160,6 +162,12 @@ def _requests_of(issuer: LocalIssuer) -> type[BaseHTTPRequestHandler]:
                 return
 
     return Request
+
+
+def oidc_settings(issuer: LocalIssuer, **given: Any) -> Settings:
+    """Of a service whose issuer it is."""
+    known = {"oidc_issuer": issuer.url, "oidc_client_id": CLIENT_ID, "oidc_client_secret": SecretStr(CLIENT_SECRET)}
+    return Settings(**known | given)
 
 
 @contextmanager

@@ -20,12 +20,11 @@ from services.persister.service import persist
 from shared.model.event import Event
 from shared.model.settings import Settings
 from shared.web.app import make_app
-from shared.web.server import serve
 from shared.wiring import Backends, open_backends
 from tests.harness.publisher import new_event
+from tests.harness.serving import serving
 
 OPERATOR_KEY = "harness-operator"
-STOPPED_WITHIN_S = 60.0
 GRACE_S = 2.0
 
 
@@ -77,16 +76,8 @@ async def own_edge(*, persisting: bool = True, **settings: object) -> AsyncItera
 @asynccontextmanager
 async def served(own: OwnEdge) -> AsyncIterator[int]:
     """The edge on a free loopback port, as a process would serve it; told to stop at the end."""
-    bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    server = asyncio.create_task(
-        serve(own.app, own.settings, 0, own.stopping, grace_s=GRACE_S, on_bound=bound.set_result), name="own-edge"
-    )
-    try:
-        yield await bound
-    finally:
-        own.stopping.set()
-        async with asyncio.timeout(STOPPED_WITHIN_S):
-            await server
+    async with serving(own.app, own.settings, own.stopping, grace_s=GRACE_S) as port:
+        yield port
 
 
 @asynccontextmanager

@@ -23,10 +23,9 @@ from shared.ports.broker import Broker
 from shared.ports.event_log import EventLog
 from shared.web.app import make_app
 from shared.web.keys import ApiKeys
-from shared.web.server import serve
+from tests.harness.serving import serving
 
 KEY = {"Authorization": "Bearer key"}
-GRACE_S = 1.0
 
 
 class SwitchedBackends:
@@ -109,14 +108,5 @@ async def open_switched() -> AsyncIterator[SwitchedBackends]:
 @asynccontextmanager
 async def served(app: Quart) -> AsyncIterator[str]:
     """The app at a free port of this machine, as a process would serve it; yields its URL."""
-    stopping = asyncio.Event()
-    bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(
-        serve(app, Settings.load(), 0, stopping, grace_s=GRACE_S, on_bound=bound.set_result), name="own-ingest"
-    )
-    try:
-        yield f"http://127.0.0.1:{await bound}"
-    finally:
-        stopping.set()
-        async with asyncio.timeout(60 * GRACE_S):
-            await serving
+    async with serving(app) as port:
+        yield f"http://127.0.0.1:{port}"

@@ -20,6 +20,7 @@ from shared.web.app import make_app
 from tests.eventually import WITHIN_S, answered, eventually
 from tests.harness.platform import FourServices
 from tests.harness.process import Service
+from tests.harness.serving import serving
 from tests.harness.shared import FOUR_SERVICES, bare_services
 from tests.harness.visitor import Stream, Visitor, Visitors
 
@@ -156,7 +157,7 @@ async def test_who_connects_too_often_waits(platform: FourServices, edge: int) -
         else:
             assert (await connect_once(calm, edge)).status_code == 200
         wait_s = is_too_many(await until_refused(hasty, edge), 429)
-        # What the refusal asks for is enough.
+        # As a client does that obeys: what the refusal asks for is enough, and nothing else tells when it is over.
         await asyncio.sleep(wait_s)
         stream = await hasty.open(edge, headers=hasty.bearer)
         await publisher.publish(f"user:hasty-{edge} user:calm-{edge}")
@@ -266,18 +267,8 @@ IDLE_MAX_S = 0.5
 async def impatient_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """The server as every service has it, but that it waits for half a second instead of 75."""
     monkeypatch.setattr(server, "KEEP_ALIVE_S", IDLE_MAX_S)
-    bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    stopping = asyncio.Event()
-    app = make_app("test", Settings(), probes={})
-    serving = asyncio.create_task(
-        server.serve(app, Settings(), 0, stopping, grace_s=0.2, on_bound=bound.set_result), name="server"
-    )
-    try:
-        yield f"http://127.0.0.1:{await bound}"
-    finally:
-        stopping.set()
-        async with asyncio.timeout(WITHIN_S):
-            await serving
+    async with serving(make_app("test", Settings(), probes={}), grace_s=0.2) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("sent", ["", "G", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "])

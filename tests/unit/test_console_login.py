@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -19,31 +18,22 @@ from services.console.roles import MAX_NAME_CHARS, NoRole, Roles
 from shared.identity.transactions import LoginRefused
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
-from tests.harness.issuer import CLIENT_ID, CLIENT_SECRET, DISCOVERY, TOKEN, LocalIssuer, Spoiled, local_issuer
+from tests.harness.issuer import DISCOVERY, TOKEN, LocalIssuer, Spoiled, oidc_settings
 from tests.unit.test_console import HTML, console, published, sign_in, token_of
 
 ROLES = Roles("https://login.example", "roles", ("ops", "on call"), ("staff",))
 SECRET = SecretStr("s" * 32)
 
 
-@pytest.fixture
-def issuer() -> Iterator[LocalIssuer]:
-    with local_issuer() as running:
-        yield running
-
-
 def settings(issuer: LocalIssuer, **given: Any) -> Settings:
     fitting: dict[str, Any] = {
-        "oidc_issuer": issuer.url,
-        "oidc_client_id": CLIENT_ID,
-        "oidc_client_secret": SecretStr(CLIENT_SECRET),
         "public_url": "https://console.example",
         "session_secret": SECRET,
         "console_operator_roles": ("ops",),
         "console_viewer_roles": ("staff",),
         "operator_keys": SecretStr("key=key-of-ops"),
     }
-    return Settings(**fitting | given)
+    return oidc_settings(issuer, **fitting | given)
 
 
 async def get(client: Client, path: str) -> Any:

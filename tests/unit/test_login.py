@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from typing import Any
@@ -26,7 +25,7 @@ from shared.identity.transactions import MAX_OPEN_LOGINS
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.web.app import make_app
-from tests.harness.issuer import CLIENT_ID, CLIENT_SECRET, DISCOVERY, KEYS, TOKEN, LocalIssuer, Spoiled, local_issuer
+from tests.harness.issuer import CLIENT_ID, CLIENT_SECRET, DISCOVERY, KEYS, TOKEN, LocalIssuer, Spoiled, oidc_settings
 from tests.harness.issuer import new_key as fresh_key
 
 SECRET = "s" * 32
@@ -34,22 +33,13 @@ NOW = int(time.time())
 HTML = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
-@pytest.fixture
-def issuer() -> Iterator[LocalIssuer]:
-    with local_issuer() as running:
-        yield running
-
-
 def settings(issuer: LocalIssuer, **given: Any) -> Settings:
     fitting: dict[str, Any] = {
-        "oidc_issuer": issuer.url,
-        "oidc_client_id": CLIENT_ID,
-        "oidc_client_secret": SecretStr(CLIENT_SECRET),
         "session_secret": SecretStr(SECRET),
         "cookie_secure": False,
         "public_url": "http://127.0.0.1:8082",
     }
-    return Settings(**fitting | given)
+    return oidc_settings(issuer, **fitting | given)
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,7 +26,7 @@ from shared.identity.keysets import (
 )
 from shared.model.errors import InvalidInput
 from tests.eventually import eventually
-from tests.harness.issuer import DISCOVERY, KEYS, LocalIssuer, Spoiled, local_issuer, new_key
+from tests.harness.issuer import DISCOVERY, KEYS, LocalIssuer, Spoiled, new_key
 
 
 class Clock:
@@ -37,12 +36,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture
-def issuer() -> Iterator[LocalIssuer]:
-    with local_issuer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -38,20 +38,22 @@ async def read(reader_class: type[Any], pieces: list[bytes]) -> list[str]:
     stream = asyncio.StreamReader()
     reader, told = reader_class(stream), []
 
-    async def come() -> None:
-        for piece in pieces:
-            stream.feed_data(piece)
-            await asyncio.sleep(0)
-        stream.feed_eof()
+    coming, come_soon = iter(pieces), asyncio.get_running_loop().call_soon
 
-    coming = asyncio.create_task(come())
+    def come() -> None:
+        if (piece := next(coming, None)) is None:
+            stream.feed_eof()
+        else:
+            stream.feed_data(piece)
+            come_soon(come)
+
+    come_soon(come)
     try:
         while True:
             size, channel, frame = await reader.get_frame()
             told.append(f"{size} {channel} {marshal(frame, channel).hex()}")
     except (StopAsyncIteration, aiormq.exceptions.AMQPError) as end:
         told.append(_family(end))
-    await coming
     return told
 
 

@@ -28,6 +28,7 @@ from shared.model.event import Event
 from shared.model.producer import Producer
 from tests.eventually import answered, eventually
 from tests.harness.switched import SwitchedBackends, open_switched
+from tests.harness.turns import turns_of_others
 
 ANYONE = Producer("shop")
 
@@ -309,21 +310,13 @@ async def test_a_call_that_needs_more_places_than_there_are_goes_alone(
 
 
 async def test_others_get_their_turn_while_a_large_batch_is_looked_at(backends: SwitchedBackends) -> None:
-    turns = 0
+    seen: list[int] = []
 
     def check(event: Event) -> None:
-        seen.append(turns)
+        seen.append(turns())
 
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    seen: list[int] = []
-    beside = asyncio.create_task(other())
-    await backends.reception(check=check).accept([an_event(id=str(number)) for number in range(100)], ANYONE)
-    beside.cancel()
+    with turns_of_others() as turns:
+        await backends.reception(check=check).accept([an_event(id=str(number)) for number in range(100)], ANYONE)
     assert len(set(seen)) == 100 / module.ADMITTED_AT_ONCE
 
 

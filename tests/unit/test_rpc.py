@@ -24,6 +24,7 @@ from shared.model.producer import Producer
 from tests.eventually import eventually
 from tests.harness.asgi import Answer
 from tests.harness.own_ingest import OTHER_KEY, OwnIngest, own_ingest
+from tests.harness.turns import turns_of_others
 
 JSON = [(b"content-type", b"application/json")]
 NOTE = {"user": "alice", "title": "Hi"}
@@ -91,21 +92,14 @@ async def test_others_get_their_turn_while_a_batch_is_looked_at(
     own: OwnIngest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hundred dry runs, each of all that rules may cost, once held everybody up for seconds."""
-    turns, seen = 0, []
+    seen = []
 
     def admit(self: Reception, event: Event, producer: Producer) -> None:
-        seen.append(turns)
-
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
+        seen.append(turns())
 
     monkeypatch.setattr(Reception, "admit", admit)
-    beside = asyncio.create_task(other())
-    await post(own, [a_call("event.dryRun", {"type": "order.created"}) for _ in range(20)])
-    beside.cancel()
+    with turns_of_others() as turns:
+        await post(own, [a_call("event.dryRun", {"type": "order.created"}) for _ in range(20)])
     assert len(set(seen)) == 20
 
 

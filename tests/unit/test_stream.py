@@ -16,10 +16,11 @@ from quart import Blueprint, Response
 
 from shared.model.settings import Settings
 from shared.web.app import make_app
-from shared.web.server import UNSENT_MAX_BYTES, serve
+from shared.web.server import UNSENT_MAX_BYTES
 from shared.web.stream import WRITE_BYTES, Piece, stream_response
 from shared.web.wire import LAST_CHUNK, UNASKED_MAX_BYTES
 from tests.eventually import eventually
+from tests.harness import serving as harness
 
 WITHIN_S = 60.0
 
@@ -118,16 +119,10 @@ async def serving(grace_s: float = 0.2) -> AsyncIterator[Server]:
         speakers.append(Told())
         return stream_response(speakers[-1], {"Content-Type": "text/plain"})
 
-    bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     stopping = asyncio.Event()
     app = make_app("test", Settings(), routes, probes={})
-    server = asyncio.create_task(serve(app, Settings(), 0, stopping, grace_s=grace_s, on_bound=bound.set_result))
-    try:
-        yield Server(await bound, stopping, speakers)
-    finally:
-        stopping.set()
-        async with asyncio.timeout(WITHIN_S):
-            await server
+    async with harness.serving(app, stopping=stopping, grace_s=grace_s) as port:
+        yield Server(port, stopping, speakers)
 
 
 def body_of(received: bytes) -> bytes:

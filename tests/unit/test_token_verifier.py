@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ from shared.identity.jwts import MAX_TOKEN_CHARS, InvalidToken
 from shared.identity.keysets import IssuerUnavailable, KeySet
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
-from tests.harness.issuer import KEYS, LocalIssuer, Spoiled, local_issuer, new_key
+from tests.harness.issuer import KEYS, LocalIssuer, Spoiled, new_key
 
 SECRET = "s" * 32
 ALL = ("HS256", "RS256", "ES256", "EdDSA")
@@ -36,10 +35,9 @@ CRITICAL = JWSRegistry({"x-own": HeaderParameter("ours", "int")}, list(ALL))
 
 
 @pytest.fixture
-def issuer() -> Iterator[LocalIssuer]:
-    with local_issuer() as running:
-        running.keys += [RSA, ED]
-        yield running
+def issuer(issuer: LocalIssuer) -> LocalIssuer:
+    issuer.keys += [RSA, ED]
+    return issuer
 
 
 def settings(**given: Any) -> Settings:

@@ -20,9 +20,9 @@ from quart import Blueprint
 from shared.model.settings import Settings
 from shared.web import server
 from shared.web.app import limited_body, make_app
-from shared.web.server import serve
 from shared.web.tcp_server import IdleConnections, TCPServer
 from tests.eventually import eventually
+from tests.harness import serving as harness
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNK_BYTES = 16 * 1024
@@ -48,6 +48,7 @@ def blueprint(asked: Asked) -> Blueprint:
 
     @routes.post("/length")
     async def length() -> str:
+        asked.begun.set()
         return str(len(await limited_body(100_000)))
 
     @routes.get("/stuck")
@@ -74,18 +75,10 @@ def blueprint(asked: Asked) -> Blueprint:
 
 @asynccontextmanager
 async def serving(asked: Asked | None = None) -> AsyncIterator[tuple[int, asyncio.Event]]:
-    bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     stopping = asyncio.Event()
     app = make_app("test", Settings(), blueprint(asked or Asked()), probes={})
-    served = asyncio.create_task(
-        serve(app, Settings(), 0, stopping, grace_s=30, on_bound=bound.set_result), name="server"
-    )
-    try:
-        yield await bound, stopping
-    finally:
-        stopping.set()
-        async with asyncio.timeout(60):
-            await served
+    async with harness.serving(app, stopping=stopping, grace_s=30) as port:
+        yield port, stopping
 
 
 @asynccontextmanager
@@ -130,11 +123,11 @@ async def test_requests_that_come_together_are_answered_in_their_order() -> None
 
 async def test_a_body_that_comes_in_pieces_is_whole() -> None:
     head = b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    async with asyncio.timeout(60), serving() as (port, _), connected(port) as (reader, writer):
+    asked = Asked()
+    async with asyncio.timeout(60), serving(asked) as (port, _), connected(port) as (reader, writer):
         # More chunks with the head than Hypercorn's queue would take; the rest once the application waits for it.
         writer.write(head + b"1\r\nx\r\n" * 500)
-        await writer.drain()
-        await asyncio.sleep(0)
+        await asked.begun.wait()
         for _ in range(500):
             writer.write(b"1\r\nx\r\n")
         writer.write(b"0\r\n\r\n")
@@ -173,16 +166,22 @@ async def test_who_goes_before_all_was_taken_leaves_nothing() -> None:
         await eventually(lambda: asyncio.all_tasks() <= before, within_s=30)
 
 
-async def test_who_does_not_read_is_waited_for() -> None:
-    asked = Asked()
+async def test_who_does_not_read_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, waits = Asked(), False
+    drain = asyncio.StreamWriter.drain
+
+    async def noted(self: asyncio.StreamWriter) -> None:
+        nonlocal waits
+        waits = True
+        await drain(self)
+        waits = False
+
     async with asyncio.timeout(60), serving(asked) as (port, _), connected(port) as (reader, writer):
+        monkeypatch.setattr(asyncio.StreamWriter, "drain", noted)
         writer.write(GET % b"endless")
         await reader.readuntil(b"\r\n\r\n")
-        seen = -1
-        while seen != asked.chunks:
-            seen = asked.chunks
-            for _ in range(100):
-                await asyncio.sleep(0)
+        # Seen by another task it is a wait indeed: a client that reads has it pass at once.
+        await eventually(lambda: waits or asked.chunks == FAR_TOO_MANY)
         assert 0 < asked.chunks < FAR_TOO_MANY
 
 

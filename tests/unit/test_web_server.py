@@ -16,8 +16,9 @@ from quart import Blueprint, Quart
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.web.app import limited_body, make_app
-from shared.web.server import HEADERS_MAX_BYTES, UNSENT_MAX_BYTES, _is_about_a_vanished_client, listen, serve
+from shared.web.server import HEADERS_MAX_BYTES, UNSENT_MAX_BYTES, _is_about_a_vanished_client, listen
 from tests.eventually import eventually
+from tests.harness import serving as harness
 
 LARGE_BYTES = 16 * 1024 * 1024
 
@@ -46,18 +47,9 @@ def an_app(sending: asyncio.Event) -> Quart:
 async def serving(
     grace_s: float = 0.2, sending: asyncio.Event | None = None
 ) -> AsyncIterator[tuple[int, asyncio.Event]]:
-    bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     stopping = asyncio.Event()
-    server = asyncio.create_task(
-        serve(an_app(sending or asyncio.Event()), Settings(), 0, stopping, grace_s=grace_s, on_bound=bound.set_result),
-        name="server",
-    )
-    try:
-        yield await bound, stopping
-    finally:
-        stopping.set()
-        async with asyncio.timeout(60):
-            await server
+    async with harness.serving(an_app(sending or asyncio.Event()), stopping=stopping, grace_s=grace_s) as port:
+        yield port, stopping
 
 
 async def test_serves_until_told_to_stop() -> None:
