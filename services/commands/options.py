@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from shared.model.errors import InvalidInput
+from services.commands.group import Failed
+from shared.model.errors import InvalidInput, Unavailable
 from shared.model.settings import Settings
 from shared.ports.event_log import EventLog
 from shared.ports.read_models import ReadModels
@@ -44,23 +45,22 @@ def with_log(data: Path | None, use: Callable[[EventLog], Awaitable[Result]], *,
     """
     from shared.wiring.log_only import open_log
 
-    async def look() -> Result:
-        async with open_log(Settings.load(**overrides(data)), make=make) as event_log:
+    async def look(settings: Settings) -> Result:
+        async with open_log(settings, make=make) as event_log:
             return await use(event_log)
 
-    return asyncio.run(look())
+    return _looked(data, look)
 
 
 def with_models(data: Path | None, use: Callable[[EventLog, ReadModels], Awaitable[Result]]) -> Result:
     """The same with the read models of that log."""
     from shared.wiring.log_only import open_log, open_read_models
 
-    async def look() -> Result:
-        settings = Settings.load(**overrides(data))
+    async def look(settings: Settings) -> Result:
         async with open_log(settings) as event_log, open_read_models(settings) as models:
             return await use(event_log, models)
 
-    return asyncio.run(look())
+    return _looked(data, look)
 
 
 def with_backends(data: Path | None, use: Callable[[Backends], Awaitable[Result]]) -> Result:
@@ -70,8 +70,7 @@ def with_backends(data: Path | None, use: Callable[[Backends], Awaitable[Result]
     """
     from shared.wiring import open_backends
 
-    async def look() -> Result:
-        settings = Settings.load(**overrides(data))
+    async def look(settings: Settings) -> Result:
         folder = settings.data_dir if settings.backends == "embedded" else None
         if folder is not None and not (folder / "broker.db").exists():
             raise InvalidInput("--data", f"there is no broker in {folder}", "name the folder of carillon dev")
@@ -84,7 +83,22 @@ def with_backends(data: Path | None, use: Callable[[Backends], Awaitable[Result]
             fix = "do it in its console, at /console, or stop that process"
             raise InvalidInput(taken.field, taken.problem, fix, reason=taken.reason) from None
 
-    return asyncio.run(look())
+    return _looked(data, look)
+
+
+def _looked(data: Path | None, look: Callable[[Settings], Coroutine[Any, Any, Result]]) -> Result:
+    """What `look` finds behind --data or the settings. Raises `Failed` where a server does not answer."""
+    from shared.telemetry import logs
+
+    settings = Settings.load(**overrides(data))
+    # The drivers' own words about a server that is away would stand before ours.
+    logs.set_up(settings.model_copy(update={"log_level": "warning"}))
+    try:
+        return asyncio.run(look(settings))
+    except Unavailable as away:
+        if settings.backends == "embedded":
+            raise
+        raise Failed(f"{away}; see carillon doctor; for the folder of carillon dev give --data") from None
 
 
 def parsed_age(option: str, text: str) -> float:

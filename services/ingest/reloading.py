@@ -51,7 +51,7 @@ class Reloaded(Generic[Value]):
     async def probe(self) -> None:
         """For `/readyz`. Raises `Degraded` while the newest files are bad, or nobody looks at them."""
         if self.problem is not None:
-            raise Degraded(f"the {self._what} from before are in force: {self.problem}")
+            raise Degraded(f"the files from before are in force: {self.problem}")
 
     async def look(self) -> None:
         """Reads the files once they have changed, and have stayed as they are since the last look."""
@@ -96,14 +96,18 @@ class Reloaded(Generic[Value]):
 
     def _tell(self, problem: str) -> None:
         if problem != self.problem or self._clock() - self._told_at >= TELL_AGAIN_S:
-            _log.error("the new %s are bad, those from before stay in force: %s", self._what, problem)
+            _log.error("%s: the new files are bad, those from before stay in force: %s", self._what, problem)
             self._told_at = self._clock()
         self.problem = problem
 
     def _tell_if_died(self, following: asyncio.Task[None]) -> None:
         if not following.cancelled() and (died := following.exception()):
             self.problem = "their files are not followed any more; see the log, and restart"
-            _log.error("%s are not followed any more, and stay as they are until a restart", self._what, exc_info=died)
+            _log.error(
+                "%s: the files are not followed any more, and what they said holds until a restart",
+                self._what,
+                exc_info=died,
+            )
 
 
 def _signature(files: Iterable[Path]) -> Signature:

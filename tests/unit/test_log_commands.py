@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from infra.local.servers import free_port
 from services.cli import commands
 from services.persister import retention
 from shared.embedded.event_log import open_event_log
@@ -200,3 +201,15 @@ def test_a_file_with_a_gap_is_named(folder: Path, tmp_path: Path) -> None:
 def test_export_to_standard_output(folder: Path) -> None:
     result = carillon("log", "export", "-", "--data", str(folder))
     assert len(result.stdout.splitlines()) == NUMBER + 1
+
+
+@pytest.mark.parametrize("command", [("log", "ls"), ("projections", "ls"), ("dead", "ls")])
+def test_servers_that_are_away_are_one_line(monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
+    """Who forgot --data on a machine without servers read that a log is unavailable, and not why."""
+    monkeypatch.setenv("CARILLON_MONGO_URL", f"mongodb://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("CARILLON_AMQP_URL", f"amqp://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("CARILLON_BACKEND_TIMEOUT_S", "0.2")
+    failed = carillon(*command)
+    assert (failed.exit_code, failed.output.count("\n")) == (1, 1), failed.output
+    assert "unavailable" in failed.output
+    assert failed.output.endswith("; see carillon doctor; for the folder of carillon dev give --data\n")

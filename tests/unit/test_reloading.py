@@ -154,6 +154,6 @@ async def test_a_follower_that_dies_is_told(
     monkeypatch.setattr(files.reloaded, "_watched", watched)
     async with files.reloaded.following():
         await eventually(lambda: caplog.messages)
-    assert "words are not followed any more" in caplog.messages[0]
+    assert "words: the files are not followed any more" in caplog.messages[0]
     with pytest.raises(Degraded, match="not followed any more"):
         await files.reloaded.probe()
