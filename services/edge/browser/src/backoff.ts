@@ -6,8 +6,8 @@ export const RETRY_MS = 2_000;
 const CAP_MS = 30_000;
 // `retry: 0` is lawful, and no reason to ask a dead server a thousand times a second.
 const LEAST_MS = 100;
-// Beyond 2^31 ms a timer fires at once; nobody wants to be sent away for longer than this anyway.
-const RETRY_AFTER_MAX_MS = 3_600_000;
+/** Beyond 2^31 ms a timer fires at once; nobody wants to be sent away for longer than this anyway. */
+export const WAIT_MAX_MS = 3_600_000;
 
 /**
  * Full jitter over an exponential bound: with `retryMs` of 2 s, on average 2 s after the first failure, 4 s after
@@ -26,5 +26,5 @@ export function backoffMs(failures: number, retryMs: number, random: number): nu
 export function retryAfterOf({ headers }: { headers: Pick<Headers, "get"> }): number | undefined {
   const text = headers.get("Retry-After") ?? "";
   const ms = /^[0-9]+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.parse(headers.get("Date") ?? "");
-  return Number.isNaN(ms) ? undefined : Math.min(Math.max(0, ms), RETRY_AFTER_MAX_MS);
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(0, ms), WAIT_MAX_MS);
 }

@@ -175,7 +175,8 @@ class TabClient implements Client {
     });
   }
 
-  request(path: string, init?: RequestInit): Promise<Response> {
+  // Async, so that a `fetch` of the page's that throws is a request that failed, too.
+  async request(path: string, init?: RequestInit): Promise<Response> {
     const signal = init?.signal ?? AbortSignal.timeout(REQUEST_WITHIN_MS);
     return this.#fetch(this.#base + path, { cache: "no-store", credentials: "include", ...init, signal });
   }

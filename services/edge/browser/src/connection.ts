@@ -5,7 +5,7 @@
 //                   |    v      v    |          |
 //                   └── waiting <────┴──────────┘
 
-import { backoffMs, RETRY_MS } from "./backoff.js";
+import { backoffMs, RETRY_MS, WAIT_MAX_MS } from "./backoff.js";
 import { covers, isPlace, type Place } from "./cursor.js";
 import type { Frame } from "./parser.js";
 import type { Situation, Status } from "./situation.js";
@@ -248,7 +248,7 @@ export class Connection {
   // Frames.
 
   #frame(frame: Frame): Effect[] {
-    this.#retryMs = frame.retry ?? this.#retryMs;
+    this.#retryMs = Math.min(WAIT_MAX_MS, frame.retry ?? this.#retryMs);
     const { name, data, id } = frame;
     if (data === undefined && !id) return [];
     if (name === "closing") return this.#closing(parsed(data));

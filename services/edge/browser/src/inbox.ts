@@ -89,6 +89,8 @@ class LiveInbox implements Inbox {
   /** Where the list is as of, and where it has to be as of at least. */
   #place: Place = null;
   #due: Place = null;
+  /** Whether the list is to be loaded as if there had been none: what it holds may be of another log. */
+  #isOutdated = true;
   /** Where the client was when this began to hear of events: none tells of what was there before. */
   #begun: Place = null;
   #failures = 0;
@@ -139,9 +141,11 @@ class LiveInbox implements Inbox {
   // Loading.
 
   async more(): Promise<void> {
-    if (this.#next === null) return;
-    const page = await this.#ask<Page>(`/v1/inbox?${this.#query(this.#limit, this.#next)}`);
-    if (page === null) return this.#publish();
+    const from = this.#next;
+    if (from === null) return;
+    const page = await this.#ask<Page>(`/v1/inbox?${this.#query(this.#limit, from)}`);
+    // Where the list ends elsewhere by now, there would be a gap between the two.
+    if (page === null || this.#next !== from) return this.#publish();
     const known = new Set(this.#told.items.map(({ id }) => id));
     const older = page.items.filter(({ id }) => !known.has(id));
     this.#told = { ...this.#told, items: [...this.#told.items, ...older] };
@@ -150,7 +154,8 @@ class LiveInbox implements Inbox {
   }
 
   reload(): Promise<void> {
-    this.#place = this.#due = null;
+    this.#isOutdated = true;
+    this.#due = null;
     return this.#refresh(this.client.cursor);
   }
 
@@ -204,7 +209,7 @@ class LiveInbox implements Inbox {
     this.#late = isLate ? this.#late + 1 : 0;
     this.#isWanted ||= isLate;
     // Of what is late, the first is better than nothing; later it might take back what was just done.
-    if (!isLate || this.#place === null) this.#take(page, counts);
+    if (!isLate || this.#isOutdated) this.#take(page, counts);
   }
 
   #failed(): void {
@@ -217,12 +222,13 @@ class LiveInbox implements Inbox {
 
   #take(page: Page, { unread, unseen, limit }: InboxCounts): void {
     const known = new Set(this.#told.items.map(({ id }) => id));
-    const arrived = this.#place === null ? [] : page.items.filter(({ id }) => !known.has(id));
-    const items = refreshed(this.#told.items, page.items, page.next === null);
+    const arrived = this.#isOutdated ? [] : page.items.filter(({ id }) => !known.has(id));
+    const items = refreshed(this.#told.items, page.items, this.#isOutdated || page.next === null);
     if (items.length === page.items.length) this.#next = page.next;
     if (this.options.hold) for (const { id } of arrived) this.#held.add(id);
     this.#told = { items, counts: { unread, unseen, limit } };
     this.#place = page.cursor;
+    this.#isOutdated = false;
     this.#status = "ready";
     this.#error = null;
     this.#publish();
@@ -245,6 +251,7 @@ class LiveInbox implements Inbox {
   async mark(mark: Mark, ids: Iterable<string> | "all"): Promise<boolean> {
     const action: Action = { mark, ids: ids === "all" ? null : new Set(ids) };
     if (action.ids?.size === 0) return true;
+    if (action.ids === null && this.#place === null) return this.#refused("the list is not loaded yet");
     this.#actions.push(action);
     this.#publish();
     const isTaken = await this.#send(action);
@@ -253,6 +260,12 @@ class LiveInbox implements Inbox {
     else void this.#refresh(null);
     this.#publish();
     return isTaken;
+  }
+
+  #refused(why: string): boolean {
+    this.#error = why;
+    this.#publish();
+    return false;
   }
 
   async #send({ mark, ids }: Action): Promise<boolean> {
@@ -302,11 +315,14 @@ class LiveInbox implements Inbox {
   #snapshot(): InboxState {
     const { items, counts } = withActions(this.#told, this.#actions);
     const isArchived = this.options.archived ?? false;
+    const there = items.filter(({ archived }) => archived === isArchived);
+    const shown = there.filter(({ id }) => !this.#held.has(id));
     return {
       status: this.#status,
-      items: items.filter(({ id, archived }) => archived === isArchived && !this.#held.has(id)),
+      items: shown,
       counts,
-      held: this.#held.size,
+      // Of those that wait, some may have been read or archived elsewhere meanwhile.
+      held: there.length - shown.length,
       hasMore: this.#next !== null,
       error: this.#error,
     };

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { CarillonEvent, Client } from "../src/index.js";
+import { ask } from "../src/session.js";
 import { breakable, connected, event, frame, json, problem, stream, text, until, withEdge } from "./edge.js";
 
 const LOGIN_PAGE = text(200, "text/html", "<!doctype html><title>Sign in</title>");
@@ -226,4 +227,32 @@ test("another user's stream is not shown", () => {
       assert.deepEqual([ids(seen), client.situation.reason], [["1"], "other-user"]);
     },
   );
+});
+
+test("a fetch of the page's that throws is a request that failed", () =>
+  withEdge([stream(connected(0))], async (edge) => {
+    let isBroken = true;
+    const client = edge.connect({
+      fetch: (input, init) => {
+        if (isBroken && String(input).endsWith("/v1/events")) throw new Error("of the page");
+        return fetch(input, init);
+      },
+    });
+    await until(() => client.status === "offline");
+    isBroken = false;
+    client.reconnect();
+    await until(() => client.status === "live");
+  }));
+
+test("a token that never comes keeps the client from nothing", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  let isAsked = false;
+  const token = (): Promise<string> => {
+    isAsked = true;
+    return new Promise(() => undefined);
+  };
+  const asking = ask(async () => new Response("", { status: 401 }), token);
+  while (!isAsked) await new Promise((resolve) => setImmediate(resolve));
+  context.mock.timers.tick(30_000);
+  assert.deepEqual(await asking, { is: "unknown" });
 });

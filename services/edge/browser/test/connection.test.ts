@@ -44,6 +44,11 @@ interface Case {
 }
 
 const CASES: Record<string, Case> = {
+  "waits for an hour at most, whatever a server says": {
+    inputs: [...LIVE, frame("closing", { reason: "drain", reconnect: true }, { retry: 1e12 })],
+    does: "cancel wait",
+    shows: { status: "offline", reason: "drain", retryInMs: 3_600_000 },
+  },
   "asks who is signed in, then lets its tab decide": {
     inputs: [{ is: "ask", withToken: true }, { is: "asked", session: ALICE }],
     does: "known",

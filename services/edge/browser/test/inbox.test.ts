@@ -113,6 +113,37 @@ test("a notification puts its item on top, and keeps what was loaded below", () 
     assert.equal(ids(box.state), "9 8 7 6 5 4");
   }));
 
+test("an older page that comes after the list has begun anew leaves no gap", () =>
+  scene({ limit: 2 }, items(4, 1), async ({ kept, box, send }) => {
+    let answerLate = (): void => undefined;
+    kept.trouble = (_request, response) => {
+      kept.trouble = null;
+      answerLate = () => json(200, { items: items(2, 1), next: null, cursor: "log.5" })(_request, response);
+    };
+    const more = box.more();
+    await until(() => kept.trouble === null);
+    kept.all = items(9, 1);
+    kept.place = 9;
+    send(notified(9));
+    await until(() => ids(box.state) === "9 8");
+    answerLate();
+    await more;
+    assert.equal(ids(box.state), "9 8");
+    await box.more();
+    assert.equal(ids(box.state), "9 8 7 6");
+  }));
+
+test("after a reset nothing stays that may be of another log, whatever its id", () =>
+  scene({ limit: 2 }, items(4, 1), async ({ kept, box, send }) => {
+    await box.more();
+    kept.all = items(3, 3);
+    kept.all.push(...Array.from({ length: 9 }, (_, at) => item(2, { id: `0.${9 - at}` })));
+    kept.place = 5;
+    send(frame("reset", { reason: "other-log", cursor: "log.5" }, "log.5"));
+    await until(() => ids(box.state).startsWith("3 0.9"));
+    assert.equal(ids(box.state), "3 0.9 0.8 0.7");
+  }));
+
 test("a list that has not been folded as far as its event is asked for again", () =>
   scene({}, items(2, 1), async ({ kept, box, send }) => {
     send(notified(8));
@@ -162,6 +193,20 @@ test("new items wait where they are to be held, and are shown when asked for", (
     assert.deepEqual([ids(box.state), box.state.held], ["4 3 2 1", 0]);
   }));
 
+test("what waits, and is archived elsewhere meanwhile, does not wait any more", () =>
+  scene({ hold: true }, items(2, 1), async ({ kept, box, send }) => {
+    kept.all = items(4, 1);
+    kept.place = 9;
+    send(notified(9));
+    await until(() => box.state.held === 2);
+    kept.all = items(3, 1);
+    kept.place = 10;
+    send(frame("inbox.changed", { counts: { unread: 3, unseen: 3, limit: 99 }, cursor: "log.10" }));
+    await until(() => box.state.held === 1);
+    box.show();
+    assert.deepEqual([ids(box.state), box.state.held], ["3 2 1", 0]);
+  }));
+
 test("counts that the server pushes are shown before the list is loaded", () =>
   scene({}, items(2, 1), async ({ box, states, send }) => {
     send(frame("inbox.changed", { counts: { unread: 42, unseen: 1, limit: 99 }, cursor: "log.5" }));
@@ -194,6 +239,15 @@ test("all is marked up to the list that the reader looks at", () =>
     assert.equal(box.state.counts.unread, 0);
     assert.equal(await marking, true);
     assert.deepEqual(kept.marked, [["/v1/inbox/read", { through: "log.5" }]]);
+  }));
+
+test("all of a list that nobody has seen yet is not marked", () =>
+  withEdge([stream(connected(5))], async (edge) => {
+    const box = inbox(edge.connect());
+    assert.equal(await box.mark("read", "all"), false);
+    assert.equal(box.state.error, "the list is not loaded yet");
+    assert.deepEqual(edge.requests.filter(({ method }) => method === "POST"), []);
+    box.close();
   }));
 
 test("hundreds of ids are sent in several requests", () =>
