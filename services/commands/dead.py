@@ -187,7 +187,8 @@ def _missing(ids: str) -> str:
 
 def _tell_if_cut(found: Listing) -> None:
     if found.is_cut:
-        click.echo(f"There may be more: these are chosen from the oldest {letters.LOOKED_AT}.", err=True)
+        of = f" of {found.total}" if found.total > found.looked_at else ""
+        click.echo(f"There may be more: these are chosen from the oldest {found.looked_at}{of}.", err=True)
 
 
 def _checked(edited: BinaryIO) -> bytes:

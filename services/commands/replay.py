@@ -11,6 +11,7 @@ from services.commands.dead import acting_as
 from services.commands.options import data_option, json_option, progress_bar, with_backends
 from services.console import replay as replaying
 from services.console.replay import Plan, parsed_tags
+from services.console.replay_log import tell_end
 from services.console.search import Wanted
 from shared.model.settings import Settings
 from shared.wiring import Backends
@@ -63,8 +64,8 @@ def replay(
         plan.check()
         if not yes:
             click.confirm(f"publish {len(plan.positions)}?", abort=True, err=True)
-        await replaying.announce(opened.broker, acting_as(), plan)
-        done = 0
+        by, done, outcome = acting_as(), 0, "stopped"
+        await replaying.announce(opened.broker, by, plan)
         with progress_bar(len(plan.positions), "publishing") as bar:
 
             def tell(so_far: int) -> None:
@@ -72,7 +73,11 @@ def replay(
                 bar.update(so_far - done)
                 done = so_far
 
-            await replaying.publish(opened.event_log, opened.broker, plan, tell)
+            try:
+                await replaying.publish(opened.event_log, opened.broker, plan, tell)
+                outcome = "done"
+            finally:
+                await tell_end(opened.broker, by, plan.run, done, outcome)
         return done
 
     done = with_backends(data, run)

@@ -31,8 +31,16 @@ class Actor:
         return {name: value for name, value in known.items() if value is not None}
 
 
-async def tell_act(broker: Broker, by: Actor, action: str, about: Mapping[str, object]) -> None:
-    """Says in the log who does what, before it is done: what cannot be told is not done."""
+async def tell_act(
+    broker: Broker, by: Actor, action: str, about: Mapping[str, object], subject: str | None = None
+) -> None:
+    """Says in the log who does what, before it is done: what cannot be told is not done.
+
+    Args:
+        subject: the stream of acts that it belongs to.
+    """
     attributes = {"specversion": "1.0", "id": secrets.token_hex(12), "source": SOURCE, "type": ACTED}
+    if subject is not None:
+        attributes["subject"] = subject
     data = {**by.told, "action": action, "about": json.loads(json.dumps(about))}
     await broker.publish(Event.from_attributes(attributes | {"data": data}))

@@ -61,16 +61,24 @@ class Listing:
     """Those that fit, the oldest first."""
     reasons: Mapping[str, int]
     """How often each reason is among all that were looked at."""
-    is_cut: bool
-    """There may be more than were looked at."""
+    looked_at: int
+    total: int
+    """How many there are, as the broker counts them: it may lag."""
+
+    @property
+    def is_cut(self) -> bool:
+        """There may be more than were looked at."""
+        return self.looked_at >= LOOKED_AT
 
 
 async def listed(broker: Broker, choice: Choice) -> Listing:
     """Those of the oldest letters that fit."""
+    # Before the look: what it has in hand, RabbitMQ does not count.
+    counted = (await broker.waiting()).dead
     found = await broker.dead_letters(LOOKED_AT)
     reasons = Counter(letter.reason for letter in found)
-    return Listing([letter for letter in found if choice.fits(letter)], dict(reasons.most_common()),
-                   len(found) >= LOOKED_AT)  # fmt: skip
+    fitting = [letter for letter in found if choice.fits(letter)]
+    return Listing(fitting, dict(reasons.most_common()), len(found), max(counted, len(found)))
 
 
 async def one(broker: Broker, id_: str) -> DeadLetter | None:

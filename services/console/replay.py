@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from services.console.acts import Actor, tell_act
+from services.console import replay_log
+from services.console.acts import Actor
 from services.console.search import Wanted, last_until, moment
 from shared.model.entry import EXPIRED, Entry, Head
 from shared.model.errors import InvalidInput
@@ -126,7 +127,7 @@ async def count(log: EventLog, plan: Plan, max_bytes: int) -> None:
 async def announce(broker: Broker, by: Actor, plan: Plan) -> None:
     """Tells the log who replays what. Raises `InvalidInput` where there is nothing to run."""
     plan.check()
-    await tell_act(broker, by, "replay", plan.told())
+    await replay_log.tell(broker, by, replay_log.BEGUN, plan.told())
 
 
 async def publish(log: EventLog, broker: Broker, plan: Plan, tell: Tell, done: int = 0) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from services.console import replay
-from services.console.acts import Actor, tell_act
+from services.console import replay, replay_log
+from services.console.acts import Actor
 from services.console.replay import Plan
 from shared.model.errors import Busy, CarillonError, InvalidInput
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MAX_ACTIVE = 4
 # Finished ones that can still be looked at.
 MAX_KEPT = 20
+
+Work = Callable[["Replay"], Awaitable["Stage"]]
+"""What a replay does, and the stage that it is at then. Raises `CarillonError`."""
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +84,7 @@ class Replays:
         ]:
             del self._known[run]
         made = self._known[plan.run] = Replay(plan, by)
-        self._start(made, self._counted(made))
+        self._start(made, self._counted)
         return made
 
     async def run(self, chosen: Replay, by: Actor) -> None:
@@ -96,52 +99,67 @@ class Replays:
         except BaseException:
             chosen.stage = before
             raise
-        self._start(chosen, self._published(chosen))
+        self._start(chosen, self._published)
 
     async def stop(self, chosen: Replay, by: Actor) -> None:
         """Ends it where it is. Raises `InvalidInput`."""
         if chosen.stage is not Stage.RUNNING or chosen.task is None:
             raise InvalidInput("run", f"it is {chosen.stage.value}", "only one that runs can be stopped")
         about = {"run": chosen.plan.run, "published": chosen.done}
-        await tell_act(self._broker, by, "replay.stop", about)
+        await replay_log.tell(self._broker, by, replay_log.STOPPED, about)
         chosen.task.cancel()
 
     async def close(self) -> None:
-        """Ends all of them."""
+        """Ends all of them, and tells of those that ran."""
         tasks = [each.task for each in self._known.values() if each.task is not None]
+        running = [each for each in self._known.values() if each.stage is Stage.RUNNING]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(self._tell_end(each, Stage.STOPPED) for each in running))
 
     def _refuse_many(self) -> None:
         if sum(each.is_active for each in self._known.values()) >= MAX_ACTIVE:
             raise Busy("as many replays are under way as this console takes")
 
-    def _start(self, chosen: Replay, work: Awaitable[None]) -> None:
+    def _start(self, chosen: Replay, work: Work) -> None:
         chosen.problem = None
-        chosen.task = asyncio.create_task(_told(chosen, work), name=f"replay {chosen.plan.run}")
+        chosen.task = asyncio.create_task(self._told(chosen, work), name=f"replay {chosen.plan.run}")
 
-    async def _counted(self, chosen: Replay) -> None:
+    async def _counted(self, chosen: Replay) -> Stage:
         await replay.count(self._log, chosen.plan, self._max_bytes)
-        chosen.stage = Stage.READY
+        return Stage.READY
 
-    async def _published(self, chosen: Replay) -> None:
+    async def _published(self, chosen: Replay) -> Stage:
         def tell(done: int) -> None:
             chosen.done = done
 
         await replay.publish(self._log, self._broker, chosen.plan, tell, chosen.done)
-        chosen.stage = Stage.DONE
+        return Stage.DONE
+
+    async def _told(self, chosen: Replay, work: Work) -> None:
+        """Does the work; how it ended is told in the log, and then the replay's stage."""
+        is_run = chosen.stage is Stage.RUNNING
+        try:
+            stage, chosen.problem = await _ended(chosen, work)
+            if is_run:
+                await self._tell_end(chosen, stage)
+            chosen.stage = stage
+        except asyncio.CancelledError:
+            chosen.stage = Stage.STOPPED
+            raise
+
+    async def _tell_end(self, chosen: Replay, stage: Stage) -> None:
+        told = (chosen.plan.run, chosen.done, stage.value, chosen.problem)
+        await replay_log.tell_end(self._broker, chosen.by, *told)
 
 
-async def _told(chosen: Replay, work: Awaitable[None]) -> None:
-    """Does the work; how it ended is the replay's stage."""
+async def _ended(chosen: Replay, work: Work) -> tuple[Stage, str | None]:
+    """(where the work came to, what was wrong)"""
     try:
-        await work
-    except asyncio.CancelledError:
-        chosen.stage = Stage.STOPPED
-        raise
+        return await work(chosen), None
     except CarillonError as failed:
-        chosen.stage, chosen.problem = Stage.FAILED, str(failed)
+        return Stage.FAILED, str(failed)
     except Exception as bug:
         log.exception("replay %s ended", chosen.plan.run)
-        chosen.stage, chosen.problem = Stage.FAILED, repr(bug)
+        return Stage.FAILED, repr(bug)

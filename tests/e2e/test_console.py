@@ -17,6 +17,9 @@ pytestmark = pytest.mark.browser
 
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 FAULTS = "async () => (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)"
+LISTS_TOO_WIDE = (
+    "[...document.querySelectorAll('.scroll')].filter((list) => list.scrollWidth > list.clientWidth).length"
+)
 LIVE_WITHIN_MS = 60_000
 
 PIPELINE = {
@@ -40,6 +43,7 @@ async def is_well_made(page: Page, axe: str, name: str) -> None:
         await page.evaluate(axe)
         assert await page.evaluate(FAULTS) == [], name
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
+        assert await page.evaluate(LISTS_TOO_WIDE) == 0, f"a list of {name} scrolls sideways at {size['width']}"
         await page.screenshot(path=SCREENSHOTS / f"console-{name}-{size['width']}.png", full_page=True)
 
 

@@ -16,6 +16,7 @@ from quart.typing import TestClientProtocol as Client
 
 from services.cli import commands
 from services.console import letters
+from services.console.acts import Actor
 from services.console.letters import Choice
 from shared.embedded import open_embedded
 from shared.model.errors import InvalidEvent
@@ -131,6 +132,19 @@ async def test_all_that_fit_are_dropped_and_settled_ones_are_told() -> None:
         planned = re.findall(r'name="ids" value="([^"]+)"', plan)[0]
         assert "done=1&gone=1" in await shown(client, "/console/dead/act", token=token, act="drop", ids=planned)
         assert [letter.id for letter in await broker.dead_letters(10)] == [ids[1]]
+
+
+async def test_it_is_said_how_many_are_out_of_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letters, "LOOKED_AT", 2)
+    async with signed_in() as (client, broker, ids, token):
+        assert "Of 3 dead letters the oldest 2 are looked at" in await shown(client, "/console/dead")
+        assert "404" in await shown(client, f"/console/dead/{ids[2]}")
+        await shown(client, "/console/dead/act", token=token, act="drop", ids=ids[0])
+        assert "The oldest 2 are looked at" in await shown(client, "/console/dead")
+        await letters.drop(broker, Actor("ops"), ids[1:2])
+        left = await shown(client, f"/console/dead/{ids[2]}")
+        assert left.startswith("200"), "what was out of sight can be seen"
+        assert "looked at" not in await shown(client, "/console/dead")
 
 
 async def test_one_is_edited_until_it_is_an_event() -> None:

@@ -15,8 +15,10 @@ from click.testing import CliRunner, Result
 
 from services.cli import commands
 from services.console import replay as replaying
-from services.console.acts import Actor
+from services.console import replay_log
+from services.console.acts import ACTED, SOURCE, Actor
 from services.console.replay import Plan, parsed_tags
+from services.console.replays import Replays
 from services.console.search import Wanted
 from shared.conformance.samples import NOON
 from shared.embedded import open_embedded
@@ -179,10 +181,87 @@ async def test_the_pages_count_first_then_publish_and_tell() -> None:
         await finished(answer.location, client, "Replayed 2")
         assert (await client.post(f"{answer.location}/run", form={"token": token}, scheme="https")).status_code == 400
         assert (await client.post(f"{answer.location}/stop", form={"token": token}, scheme="https")).status_code == 400
-        told, *events = await published(backends)
+        told, *events, ended = await published(backends)
     assert told["data"]["action"] == "replay"
     assert told["data"]["about"]["count"] == 2
     assert [event["replayof"] for event in events] == ["e1", "e2"]
+    assert ended["data"]["action"] == "replay.ended"
+    assert ended["data"]["about"] == {"run": told["data"]["about"]["run"], "published": 2, "outcome": "done"}
+
+
+def act(version: int, action: str, *, source: str = SOURCE, **about: object) -> Entry:
+    """What an operator did, as the log keeps it."""
+    data = {"by": "ops", "action": action, "about": about}
+    made = an_entry(version, id=f"act{version}", source=source, type=ACTED, subject=replay_log.SUBJECT, data=data)
+    return replace(made, audience=(), appended_at=NOON + timedelta(seconds=version))
+
+
+@pytest.mark.parametrize(
+    ("acts", "outcome", "published"),
+    [
+        ([act(1, "replay", run="a", count=3)], "begun", None),
+        ([act(1, "replay", run="a", count=3), act(2, "replay.stop", run="a", published=1)], "stopped", 1),
+        (
+            [
+                act(1, "replay", run="a", count=3),
+                act(2, "replay.ended", run="a", published=2, outcome="failed", problem="broker unavailable"),
+            ],
+            "failed",
+            2,
+        ),
+        (
+            [
+                act(1, "replay", run="a", count=3),
+                act(2, "replay.stop", run="a", published=1),
+                act(3, "replay", run="a", count=3),
+                act(4, "replay.ended", run="a", published=3, outcome="done"),
+            ],
+            "done",
+            3,
+        ),
+        ([act(1, "replay", run="a", count=3), act(2, "replay.stop", run="a", source="/shop")], "begun", None),
+        ([act(1, "replay", run="a", count=3), act(2, "replay.ended", run="b", outcome="done")], "begun", None),
+        ([act(1, "replay", run="a", count="x", filter=7, to=7)], "begun", None),
+        ([an_entry(id="x", subject=replay_log.SUBJECT, data=7), act(2, "replay", run="a", count=3)], "begun", None),
+    ],
+)
+def test_what_the_log_tells_of_a_replay(acts: list[Entry], outcome: str, published: int | None) -> None:
+    told = replay_log.folded(acts)
+    assert list(told) == ["a"]
+    assert (told["a"].outcome, told["a"].published, told["a"].by) == (outcome, published, "ops")
+
+
+async def test_another_console_knows_it_from_the_log() -> None:
+    async with console() as (client, backends):
+        about = {"filter": {"type": "order.*"}, "to": ["user:<b>"], "count": 7}
+        acts = [act(at, "replay", run=f"old{at}", **about) for at in range(1, replay_log.MAX_READ)]
+        acts.append(act(replay_log.MAX_READ, "replay.ended", run="old98", published=7, outcome="done"))
+        await append_as_they_are(backends.event_log, [replace(each, position=at) for at, each in enumerate(acts, 1)])
+        await sign_in(client, "key-of-eve")
+        listed = await (await client.get("/console/replay", scheme="https")).get_data(as_text=True)
+        assert listed.index("/console/replay/old98") > listed.index("/console/replay/old99")
+        assert "7 of 7" in listed
+        page = await (await client.get("/console/replay/old98", scheme="https")).get_data(as_text=True)
+        assert "Replayed 7" in page
+        assert "user:&lt;b&gt;" in page
+        assert "/console/replay?type=order.%2A&amp;to=user%3A%3Cb%3E" in page
+        page = await (await client.get("/console/replay/old99", scheme="https")).get_data(as_text=True)
+        assert "not told to have ended" in page
+
+
+async def test_a_console_that_stops_tells_of_what_it_ran() -> None:
+    async with open_embedded(None) as (broker, log, *_):
+        await append_as_they_are(log, [entry(at) for at in range(1, 201)])
+        replays = Replays(log, broker, MAX_EVENT_BYTES)
+        chosen = replays.plan(Plan(Wanted()), Actor("ops"))
+        assert chosen.task is not None
+        await chosen.task
+        await replays.run(chosen, Actor("ops"))
+        await replays.close()
+        bodies = [json.loads(arrival.body) async for arrival in everything(broker)]
+    about = bodies[-1]["data"]["about"]
+    assert about == {"run": chosen.plan.run, "published": chosen.done, "outcome": "stopped"}
+    assert chosen.done < 200
 
 
 async def test_one_is_stopped_and_goes_on() -> None:
@@ -199,7 +278,7 @@ async def test_one_is_stopped_and_goes_on() -> None:
         await finished(page, client, "Replayed 300")
         bodies = [json.loads(arrival.body) async for arrival in everything(backends.broker)]
     assert [each["data"]["action"] for each in bodies if each["type"] == "carillon.operator.acted"] == [
-        "replay", "replay.stop", "replay",
+        "replay", "replay.stop", "replay", "replay.ended",
     ]  # fmt: skip
     assert len({each["id"] for each in bodies if "replayof" in each}) == 300
 
@@ -258,6 +337,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert run(tmp_path, "--to", "inbox:alice", "--dry-run").exit_code == 2
     done = run(tmp_path, "--type", "order.*", "--to", "user:bob", "--yes", "--json")
     assert json.loads(done.stdout.splitlines()[-1])["published"] == 2
-    told, *events = asyncio.run(arrived())
-    assert told["type"] == "carillon.operator.acted"
+    told, *events, ended = asyncio.run(arrived())
+    assert told["type"] == ended["type"] == "carillon.operator.acted"
+    assert ended["data"]["about"]["outcome"] == "done"
     assert [(event["replayof"], event["audience"]) for event in events] == [("e1", "user:bob"), ("e2", "user:bob")]
