@@ -112,7 +112,7 @@ async def test_the_console(browser: Browser, tmp_path: Path) -> None:
         await page.get_by_role("checkbox").first.check()
         await page.get_by_role("button", name="Requeue…").click()
         await is_well_made(page, axe, "dead-plan")
-        await page.get_by_role("link", name="Leave them").click()
+        await page.get_by_role("link", name="Leave it").click()
         await page.get_by_role("link", name="version-conflict").first.click()
         await is_well_made(page, axe, "letter")
         original = await page.get_by_label("The event as JSON").input_value()
