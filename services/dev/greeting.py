@@ -53,7 +53,7 @@ async def _publish(client: httpx.AsyncClient) -> str:
         "specversion": "1.0",
         "id": secrets.token_hex(8),
         "source": "/carillon/dev",
-        "type": "carillon.dev.started",
+        "type": "dev.started",
         "audience": f"user:{PROOF_USER}",
     }
     headers = {"Authorization": "Bearer dev", "Content-Type": "application/cloudevents+json"}

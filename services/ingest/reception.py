@@ -23,6 +23,8 @@ from shared.web.problem import reason_of
 MAX_PUBLISHES_IN_FLIGHT = 2000
 # Events of a batch that are looked at before others get their turn: with rules, some milliseconds.
 ADMITTED_AT_ONCE = 20
+# How the types of Carillon's own events begin.
+OWN_TYPES = "carillon."
 # Of the time that a backend has for one call: an accepted event takes several, and its caller is told in time.
 SHARE_OF_TIMEOUT = 0.9
 
@@ -142,7 +144,7 @@ class Reception:
         Raises `InvalidEvent`, for what is wrong with it or what its producer may not say.
         """
         producer.check(event)
-        _refuse_control(event)
+        _refuse_ours(event)
         self._check(event)
 
     async def _outcomes(self, events: Sequence[Event], producer: Producer, all_or_nothing: bool) -> list[Outcome]:
@@ -223,8 +225,13 @@ class Reception:
         return outcomes
 
 
-def _refuse_control(event: Event) -> None:
-    """Control tags reach the edges themselves: a producer could sign users out with them."""
+def _refuse_ours(event: Event) -> None:
+    """What only Carillon says: a producer could tell that an operator did something.
+
+    Control tags reach the edges themselves: a producer could sign users out with them.
+    """
+    if event.type.startswith(OWN_TYPES):
+        raise InvalidEvent("type", f"{event.type!r} is for Carillon's own events", "name the event after what happened")
     if control := [tag for tag in event.tags if is_internal(tag)]:
         raise InvalidEvent(
             "audience", f"{control[0]!r} is for Carillon's own events", "address users, topics or everyone"

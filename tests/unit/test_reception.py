@@ -259,6 +259,7 @@ async def test_what_is_remembered_of_the_last_events_is_bounded(
     ("refused", "error"),
     [
         (an_event(id="3", audience="control:alice"), InvalidEvent),
+        (an_event(id="3", type="carillon.operator.acted"), InvalidEvent),
         (an_event(id="3", data="x" * 4096), EventTooLarge),
         (an_event(id="0", data=2), IdentityConflict),
     ],
