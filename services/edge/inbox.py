@@ -12,7 +12,17 @@ from services.edge.grants import NotGranted, is_granted
 from services.edge.inbox_requests import Marking, marked, subscription_changed, topic_tag
 from services.edge.sessions import Session
 from shared.folds.inbox import MODEL, Subscription, Topics
-from shared.folds.inbox_reading import MAX_COUNTED, Counts, Page, Viewer, Wanted, inbox_counts, inbox_page, placed
+from shared.folds.inbox_reading import (
+    MAX_COUNTED,
+    MAX_TOPICS,
+    Counts,
+    Page,
+    Viewer,
+    Wanted,
+    inbox_counts,
+    inbox_page,
+    placed,
+)
 from shared.folds.inbox_reading import subscriptions as reading_subscriptions
 from shared.folds.moments import shown
 from shared.model.cursor import Cursor
@@ -25,6 +35,12 @@ from shared.ports.read_models import ReadModels
 FOLDED_WITHIN_S = 2.0
 
 Result = TypeVar("Result")
+
+
+class TooManyTopics(InvalidInput):
+    """The user has as many topics as are read for an inbox."""
+
+    reason = "too-many-topics"
 
 
 class NoItem(InvalidInput):
@@ -95,9 +111,16 @@ class Inbox:
     async def change(
         self, session: Session, topic: str, change: str, until: str | None = None
     ) -> AsOf[Sequence[Subscription]]:
-        """Follows, unfollows, mutes or unmutes. Raises `NotGranted` for a topic that the session may not see."""
-        if not is_granted(topic_tag(topic), session.grants) and change in ("followed", "muted"):
-            raise NotGranted("topic", f"not granted: {topic[:200]}", "follow topics that the session may see")
+        """Follows, unfollows, mutes or unmutes.
+
+        Raises `NotGranted` for a topic that the session may not see, `TooManyTopics` for one more than are read.
+        """
+        if change in ("followed", "muted"):
+            if not is_granted(topic_tag(topic), session.grants):
+                raise NotGranted("topic", f"not granted: {topic[:200]}", "follow topics that the session may see")
+            known = (await self.known_topics(session)).by_name
+            if topic not in known and len(known) >= MAX_TOPICS:
+                raise TooManyTopics("topic", f"{len(known)} are followed or muted", "unfollow and unmute another first")
         event = subscription_changed(session.sub, topic, change, until)
         return await self.subscriptions(session, await self._announce(event))
 

@@ -90,9 +90,17 @@ class Login:
 
     def _redirect_uri(self, own_origin: str) -> str:
         # Elsewhere the Host header is whatever a stranger wrote.
-        if self._public_url is None and not is_loopback(urlsplit(own_origin).hostname or ""):
+        if self._public_url is None and not is_loopback(_hostname(own_origin)):
             raise LoginRefused("Host", "logins are not set up for this address", "have CARILLON_PUBLIC_URL set to it")
         return (self._public_url or own_origin) + self.callback_path
+
+
+def _hostname(origin: str) -> str:
+    """None at all of what is no address, such as `http://[`."""
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _checked_code(answer: Answer) -> str:

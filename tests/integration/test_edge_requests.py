@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.edge import origins
+from services.edge import inbox, origins
 from tests.eventually import eventually
 from tests.harness.asgi import ask
 from tests.harness.own_edge import OPERATOR_KEY, OwnEdge, own_edge, served
@@ -183,3 +183,19 @@ async def test_topics_that_are_followed_at_once_are_all_followed(own: OwnEdge) -
         for topic in topics:
             await stream.has(f'"topic":"{topic}"'.encode())
         assert stream.bytes.count(b"event: build.done") == len(topics)
+
+
+async def test_one_topic_more_than_are_read_is_refused(own: OwnEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was taken, and nobody ever saw what came of it."""
+    monkeypatch.setattr(inbox, "MAX_TOPICS", 2)
+    headers = headers_of(own, tags=["topic:builds/*"])
+
+    async def put(topic: str, what: str = "") -> int:
+        return (await ask(own.app, "PUT", f"/v1/subscriptions/builds/{topic}{what}".encode(), headers)).status
+
+    assert [await put("1"), await put("2", "/mute"), await put("3"), await put("3", "/mute")] == [200, 200, 400, 400]
+    assert [await put("1", "/mute"), await put("2")] == [200, 200], "those that there are"
+    left = await ask(own.app, "DELETE", b"/v1/subscriptions/builds/1", headers)
+    assert (left.status, await put("3")) == (200, 400), "it is muted still"
+    await ask(own.app, "DELETE", b"/v1/subscriptions/builds/1/mute", headers)
+    assert await put("3") == 200

@@ -21,7 +21,7 @@ from services.edge.sessions import Session, SessionCookie
 from shared.identity import code_flow, id_tokens, keysets
 from shared.identity.issuers import Issuer
 from shared.identity.login import Login
-from shared.identity.transactions import MAX_OPEN_LOGINS
+from shared.identity.transactions import MAX_OPEN_LOGINS, LoginRefused
 from shared.model.errors import InvalidInput
 from shared.model.settings import Settings
 from shared.web.app import make_app
@@ -420,6 +420,12 @@ async def test_without_a_public_url_only_loopback_logs_in(issuer: LocalIssuer) -
     answer = await site.get("/v1/login", Host="127.0.0.1:9000")
     assert "redirect_uri=http%3A%2F%2F127.0.0.1%3A9000%2Fv1%2Flogin%2Fcallback" in answer.headers["Location"]
     assert await refusal(await site.get("/v1/login", Host="evil.example")) == (400, "Host")
+
+
+async def test_a_host_that_is_no_address_is_refused(issuer: LocalIssuer) -> None:
+    login = Login(settings(issuer, public_url=None), Issuer(issuer.url), [SECRET], LOGIN_PATH)
+    with pytest.raises(LoginRefused, match="not set up for this address"):
+        await login.begin("/", "http://[")
 
 
 async def test_browsers_get_a_page(issuer: LocalIssuer, site: Site) -> None:
