@@ -12,14 +12,14 @@ from shared.ports.sessions import SessionStore
 SECRET_BYTES = 24
 MAX_TICKET_CHARS = 100
 
-
 _PURPOSE = b"carillon ticket v1"
 
 
 class Tickets:
-    """Tickets of all edges. Of the secret only a digest is stored, and what is stored with it is no cookie:
+    """Tickets of all edges.
 
-    who reads the store can use neither, and who writes to it cannot make a session up.
+    Of the secret only a digest is stored, and what is stored with it is no cookie: who reads the store can use
+    neither, and who writes to it cannot make a session up.
     """
 
     def __init__(self, store: SessionStore, secrets_: Sequence[str], ttl_s: float) -> None:
